@@ -1,0 +1,1 @@
+"""MLflow's registry and the ledger of every move of its alias."""

@@ -1,0 +1,228 @@
+"""params.yaml, one section a stage; unknown keys and bad values are refused by name.
+
+A stage asks for its sections by calling the function of that name; a test holds these calls
+against what dvc.yaml declares, so that no parameter is read in secret.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.shared import files
+from stages.shared.contract import Feature
+from stages.shared.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Data(Section):
+    """The customers' table: where its months lie and what the columns mean."""
+
+    snapshots: str = "data/raw"
+    source: Literal["cdnow"] | None = None
+    id: str
+    label: str
+    positive: str | None = None
+    label_delay: int = Field(ge=0, le=120)
+    features: dict[str, Feature] = Field(min_length=1)
+
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _as_written(cls, value: object) -> object:
+        return value if value is None or isinstance(value, str) else str(value)
+
+    @field_validator("features")
+    @classmethod
+    def _own_names(cls, value: dict[str, Feature], info: Any) -> dict[str, Feature]:
+        for key in ("id", "label"):
+            if info.data.get(key) in value:
+                raise ValueError(f"{info.data[key]!r} is the {key}, and cannot be a feature too")
+        return value
+
+
+class Ingest(Section):
+    """Which months are fit to use."""
+
+    max_rejected_share: Share
+
+
+class Override(Section):
+    """Another test or threshold for one column."""
+
+    method: str | None = None
+    threshold: float | None = Field(None, ge=0)
+
+
+class Drift(Section):
+    """When the world has left the window, and what the window is."""
+
+    window_months: int = Field(ge=1)
+    max_age_months: int = Field(ge=1)
+    threshold: float = Field(gt=0, le=1)
+    number_method: str
+    number_threshold: float = Field(gt=0)
+    category_method: str
+    category_threshold: float = Field(gt=0)
+    columns: dict[str, Override] = {}
+    min_rows: int = Field(ge=1)
+    sample_rows: int = Field(ge=100)
+    holdout_share: float = Field(gt=0, lt=1)
+    salt: str = Field(min_length=1)
+    seed: int = Field(ge=0)
+
+
+class Train(Section):
+    """The estimator, by name, and its hyper-parameters."""
+
+    estimator: Literal["hist_gradient_boosting", "logistic_regression", "random_forest"]
+    seed: int = Field(ge=0)
+    hist_gradient_boosting: dict[str, Any] = {}
+    logistic_regression: dict[str, Any] = {}
+    random_forest: dict[str, Any] = {}
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Those of the estimator that is named."""
+        found: dict[str, Any] = getattr(self, self.estimator)
+        return found
+
+
+class Evaluate(Section):
+    """The absolute gate."""
+
+    gate_f1: Share
+    confidence: float = Field(gt=0, lt=1)
+    resamples: int = Field(ge=100)
+    seed: int = Field(ge=0)
+
+
+class Compare(Section):
+    """What counts as better."""
+
+    delta: float = Field(ge=0, le=1)
+    confidence: float = Field(gt=0, lt=1)
+    min_lower_bound: float = Field(ge=-1, le=1)
+    resamples: int = Field(ge=100)
+    seed: int = Field(ge=0)
+
+
+class Promote(Section):
+    """Who says yes."""
+
+    approval: Literal["auto", "manual"]
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": Data,
+    "ingest": Ingest,
+    "drift": Drift,
+    "train": Train,
+    "evaluate": Evaluate,
+    "compare": Compare,
+    "promote": Promote,
+}
+
+S = TypeVar("S", bound=Section)
+
+
+def read(path: Path | None = None) -> dict[str, Any]:
+    """The whole of params.yaml as plain values, by YAML 1.2 as DVC reads it (`no` is a text).
+
+    Raises:
+        UserError: missing, no YAML, or a section that nobody knows.
+    """
+    path = path or files.PARAMS
+    try:
+        found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{files.relative(path)} is missing: take it back from git") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise UserError(f"{files.relative(path)} is no valid YAML: {where}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{files.relative(path)} has no sections: take it back from git")
+    for name in found:
+        if name not in SECTIONS and name != "serve":
+            known = ", ".join([*SECTIONS, "serve"])
+            raise UserError(f"params.yaml: unknown section {name!r}; known are {known}")
+    return found
+
+
+def parse(kind: type[S], name: str, value: object) -> S:
+    """Check one section.
+
+    Raises:
+        UserError: names key, value and remedy, for every key that is wrong, in one line.
+    """
+    if value is None:
+        raise UserError(f"params.yaml: section {name!r} is missing: take it back from git")
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise UserError("params.yaml: " + "; ".join(_sentences(kind, name, error))) from None
+
+
+def _sentences(kind: type[Section], name: str, error: ValidationError) -> list[str]:
+    sentences = []
+    for problem in error.errors():
+        key = ".".join([name, *(str(part) for part in problem["loc"])])
+        if problem["type"] == "extra_forbidden":
+            known = (
+                ", ".join(kind.model_fields)
+                if len(problem["loc"]) == 1
+                else "type, min, max, values"
+            )
+            sentences.append(f"{key} is no key that anything reads: take it out (known: {known})")
+        elif problem["type"] == "missing":
+            sentences.append(f"{key} is missing: write it")
+        else:
+            what = problem["msg"].removeprefix("Value error, ")
+            what = what[0].lower() + what[1:]
+            sentences.append(f"{key} is {problem['input']!r}: {what}")
+    return sentences
+
+
+def data() -> Data:
+    """Section ``data``."""
+    return parse(Data, "data", read().get("data"))
+
+
+def ingest() -> Ingest:
+    """Section ``ingest``."""
+    return parse(Ingest, "ingest", read().get("ingest"))
+
+
+def drift() -> Drift:
+    """Section ``drift``."""
+    return parse(Drift, "drift", read().get("drift"))
+
+
+def train() -> Train:
+    """Section ``train``."""
+    return parse(Train, "train", read().get("train"))
+
+
+def evaluate() -> Evaluate:
+    """Section ``evaluate``."""
+    return parse(Evaluate, "evaluate", read().get("evaluate"))
+
+
+def compare() -> Compare:
+    """Section ``compare``."""
+    return parse(Compare, "compare", read().get("compare"))
+
+
+def promote() -> Promote:
+    """Section ``promote``."""
+    return parse(Promote, "promote", read().get("promote"))
