@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _MONTH = re.compile(r"(?!0000)\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 
@@ -21,3 +22,8 @@ def number(month: str) -> int:
 def apart(earlier: str, later: str) -> int:
     """Calendar months from ``earlier`` to ``later`` (negative if it is the other way round)."""
     return number(later) - number(earlier)
+
+
+def span(months: Sequence[str]) -> str:
+    """Months in order, as people say them: ``1997-04`` or ``1997-04..1997-09``."""
+    return months[0] if len(months) == 1 else f"{months[0]}..{months[-1]}"

@@ -1,0 +1,96 @@
+# `make` lists the targets. Everything is set up by the first target that needs it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench data month repro promote rollback history status adopt \
+        restore gc mlflow lock
+
+# The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+  && echo $$p && break; done)
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONUNBUFFERED := 1
+# Nothing of ours phones home.
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+
+REASON ?=
+VERSION ?=
+AS_OF ?=
+DATA ?=
+ID ?=
+LABEL ?=
+KEEP ?=
+PORT ?=
+# Quoted for the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+option = $(if $($(2)),--$(1) $(call quoted,$($(2))))
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/installed: requirements.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 on PATH: install one, or type make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "setting up .venv with the packages of requirements.txt: some minutes, once"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.txt
+	@touch $@
+
+run: .venv/installed ## from a bare clone to a model in production; again: the loop goes on
+	@python -m data.cdnow start
+	@python -m stages.repro
+	@python -m stages.registry.status
+
+data: .venv/installed ## get the default data, up to the start month
+	@python -m data.cdnow start
+
+month: .venv/installed ## let the next month arrive
+	@python -m data.cdnow next
+
+repro: .venv/installed ## run what changed, and say what ran and why
+	@python -m stages.repro
+
+promote: .venv/installed ## carry out an awaiting verdict; with REASON=… promote by hand
+	@python -m stages.promote --by-hand $(call option,reason,REASON)
+
+rollback: .venv/installed ## put the previous model back [VERSION=n] [REASON=…]
+	@python -m stages.registry.rollback $(call option,version,VERSION) $(call option,reason,REASON)
+
+history: .venv/installed ## every move of the alias [AS_OF=YYYY-MM-DD]
+	@python -m stages.registry.history $(call option,as-of,AS_OF)
+
+status: .venv/installed ## where everything stands, and what to do next
+	@python -m stages.registry.status
+
+adopt: .venv/installed ## your own data: DATA=folder ID=column LABEL=column [KEEP=columns]
+	@python -m data.adopt $(call option,data,DATA) $(call option,id,ID) $(call option,label,LABEL) $(call option,keep,KEEP)
+
+restore: .venv/installed ## rebuild the registry from DVC's files and the ledger's copy
+	@python -m stages.registry.restore
+
+gc: .venv/installed ## free disk: never what the ledger names
+	@python -m stages.registry.gc
+
+mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
+	@python -m stages.registry.pages $(call option,port,PORT)
+
+test: .venv/installed ## all tests
+	@python -m pytest
+
+lint: .venv/installed ## style and types
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+format: .venv/installed ## put the code into shape
+	@ruff check --fix .
+	@ruff format .
+
+bench: .venv/installed ## the figures of the README, as ratios within one run
+	@python -m bench
+
+lock: .venv/installed ## renew requirements.txt from pyproject.toml
+	@uv pip compile -q pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.txt

@@ -1,0 +1,1 @@
+"""The default data: the months of CDNOW."""

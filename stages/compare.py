@@ -1,0 +1,255 @@
+"""Stage 5: is the candidate better than what is in production?
+
+Reads the candidate, ``holdout`` and the production model from the registry; scores both on the
+same rows, each through its own preprocessing; writes both models' figures, the gain with its
+interval, and the verdict. Which production version it was measured against is part of the report:
+the registry is an input that DVC cannot see, and `promote` checks that it has not moved since.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from stages.shared import candidate, contract, errors, files, params, resampling
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from stages.shared.candidate import Candidate
+    from stages.shared.params import Compare
+    from stages.shared.resampling import Floats, Labels
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better the candidate is, on the same customers; intervals at compare.confidence."""
+
+    candidate_auc: float
+    production_auc: float
+    gain: float  # in AUC
+    interval: tuple[float, float]
+    log_loss_gain: float  # production's log loss minus the candidate's, in nats
+    log_loss_interval: tuple[float, float]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict, why, and how many holdout rows would settle what is undecided."""
+
+    verdict: str  # promote, reject or undecided
+    reasons: tuple[str, ...]
+    rows_needed: int | None = None
+
+
+def measure(churned: Labels, candidate_s: Floats, production_s: Floats, p: Compare) -> Gain:
+    """The gain of the candidate over production, by a paired bootstrap over customers.
+
+    Args:
+        churned: shape (n,), 0 or 1, both present.
+        candidate_s: shape (n,), the candidate's probabilities.
+        production_s: shape (n,), production's probabilities of the same rows.
+        p: section ``compare`` of params.yaml.
+
+    Returns:
+        Point estimates and intervals, rounded as reports give them.
+    """
+    rows = len(churned)
+    ours = resampling.weighted_auc(churned, candidate_s)
+    theirs = resampling.weighted_auc(churned, production_s)
+    losses = resampling.log_losses(churned, production_s) - resampling.log_losses(
+        churned, candidate_s
+    )
+    drawn = [
+        (ours(weights) - theirs(weights), float(weights @ losses) / rows)
+        for weights in resampling.draws(rows, p.resamples, p.seed)
+    ]
+    by_auc, by_loss = np.array(drawn).T
+    everybody = np.ones(rows)
+    of_ours, of_theirs = files.rounded(ours(everybody)), files.rounded(theirs(everybody))
+    return Gain(
+        candidate_auc=of_ours,
+        production_auc=of_theirs,
+        gain=files.rounded(of_ours - of_theirs),
+        interval=_rounded(resampling.interval(by_auc, p.confidence)),
+        log_loss_gain=files.rounded(losses.mean()),
+        log_loss_interval=_rounded(resampling.interval(by_loss, p.confidence)),
+        rows=rows,
+    )
+
+
+def _rounded(ends: tuple[float, float]) -> tuple[float, float]:
+    return files.rounded(ends[0]), files.rounded(ends[1])
+
+
+def decide(
+    *,
+    gates: list[str],
+    already: str | None,
+    unmeasured: str | None,
+    first: bool,
+    incomparable: str | None,
+    gain: Gain | None,
+    p: Compare,
+) -> Decision:
+    """What is to be done with the candidate. Whatever is not proven is undecided.
+
+    Args:
+        gates: the reasons for which it fails the absolute gate; empty if it passes.
+        already: why the registry's history settles it (in production, or rolled back).
+        unmeasured: why the holdout tells nothing (no row, one class only).
+        first: nothing is in production.
+        incomparable: why production cannot be scored on this holdout.
+        gain: what was measured, where it could be.
+        p: section ``compare`` of params.yaml.
+    """
+    if already:
+        return Decision("reject", (already,))
+    if unmeasured:
+        return Decision("undecided", (unmeasured,))
+    if gates:
+        return Decision("reject", tuple(gates))
+    if first:
+        return Decision(
+            "promote", ("nothing is in production: the first model needs the gates alone",)
+        )
+    if incomparable or gain is None:
+        return Decision("undecided", (f"not comparable: {incomparable}",))
+    return _by_gain(gain, p)
+
+
+def _by_gain(found: Gain, p: Compare) -> Decision:
+    gain, (low, high), rows = found.gain, found.interval, found.rows
+    said = f"gain in AUC {gain:+.4f} [{low:+.4f}, {high:+.4f}]"
+    if high < p.delta:
+        return Decision("reject", (f"{said}: at best below compare.delta {p.delta:g}",))
+    if gain >= p.delta and gain > 0 and low > p.min_lower_bound:
+        enough = f"at least compare.delta {p.delta:g}, and surely above {p.min_lower_bound:g}"
+        return Decision("promote", (f"{said}: {enough}",))
+    # An interval's arm shrinks with the square root of the rows.
+    if gain >= p.delta:
+        why = f"may be no more than compare.min_lower_bound {p.min_lower_bound:g}"
+        needed = _rows_needed(rows, arm=gain - low, room=gain - p.min_lower_bound)
+    else:
+        why = f"below compare.delta {p.delta:g}, but may be above it"
+        needed = _rows_needed(rows, arm=high - gain, room=p.delta - gain)
+    ask = (
+        "no holdout could settle it"
+        if needed is None
+        else (f"if it stays so, some {needed:,} holdout rows would settle it, {rows:,} are there")
+    )
+    return Decision("undecided", (f"{said}: {why}; {ask}",), needed)
+
+
+def _rows_needed(rows: int, arm: float, room: float) -> int | None:
+    if room <= 0:
+        return None
+    exact: float = rows * (arm / room) ** 2 + 1
+    digits = max(0, math.floor(math.log10(exact)) - 1)
+    return math.ceil(exact / 10**digits) * int(10**digits)  # two digits: it is no better known
+
+
+def least_gain_shown(found: Gain, p: Compare) -> float:
+    """The least gain in AUC that would have been promoted on this holdout."""
+    arm = found.gain - found.interval[0]
+    return files.rounded(max(p.delta, p.min_lower_bound + arm))
+
+
+def incomparable(candidate: dict[str, Any], production: dict[str, Any]) -> str | None:
+    """Why a production model cannot be scored on the candidate's holdout, or None.
+
+    Args:
+        candidate: the candidate's card.
+        production: production's card.
+    """
+    if candidate["split"] != production["split"]:
+        return "production was trained with another split of the customers"
+    if (candidate["id"], candidate["label"]) != (production["id"], production["label"]):
+        return f"production predicts {production['label']!r} of {production['id']!r}"
+    for name, feature in production["features"].items():
+        now = candidate["features"].get(name)
+        if now is None or now["type"] != feature["type"]:
+            return f"production needs column {name!r} as {feature['type']}, which is not there now"
+    return None
+
+
+def unmeasured(churned: Labels) -> str | None:
+    """Why a holdout tells nothing of any model, or None."""
+    if len(churned) == 0:
+        return "the holdout has no row: no customer of the window's newest month fell into it"
+    if churned.min() == churned.max():
+        return f"the holdout's {len(churned)} rows are of one class only"
+    return None
+
+
+def main() -> None:
+    """Score both models and write the verdict."""
+    from stages.registry import store  # MLflow: seconds
+
+    p = params.compare()
+    table = pq.read_table(files.HOLDOUT)
+    model = candidate.load(files.CANDIDATE)
+    evaluated = files.read_json(files.REPORTS / "evaluate.json")
+    churned = table[contract.facts(table.schema)["label"]].to_numpy().astype(np.int8)
+    now = store.production()
+    production = candidate.load(store.fetch(now.version)) if now.version is not None else None
+    why_not = incomparable(model.card, production.card) if production else None
+    nothing_to_see = unmeasured(churned)
+    gain = None
+    if production and not why_not and not nothing_to_see and production.digest != model.digest:
+        gain = _score(table, churned, model, production, p)
+    decision = decide(
+        gates=evaluated["reasons"],
+        already=already(model.digest, now),
+        unmeasured=nothing_to_see,
+        first=production is None,
+        incomparable=why_not,
+        gain=gain,
+        p=p,
+    )
+    report = {
+        "verdict": decision.verdict,
+        "gain": gain.gain if gain else None,
+        "interval": list(gain.interval) if gain else None,
+        "reasons": list(decision.reasons),
+        "rows_needed": decision.rows_needed,
+        "least_gain_shown": least_gain_shown(gain, p) if gain else None,
+        "gates_passed": evaluated["gate_passed"],
+        "candidate": model.digest,
+        "production_version": now.version,
+        "production_digest": now.digest,
+        "holdout_sha256": files.sha256(files.HOLDOUT),
+        "measured": asdict(gain) if gain else None,
+    }
+    files.write_json(files.REPORTS / "compare.json", report)
+    against = f"version {now.version}" if production else "nothing in production"
+    print(f"compare: candidate {model.digest[:12]} against {against}: {decision.verdict}")
+    for reason in decision.reasons:
+        print(f"  {reason}")
+
+
+def already(digest: str, now: Any) -> str | None:
+    """What the registry's history says of a candidate, before anything is measured."""
+    if digest == now.digest:
+        return f"it is in production already, as version {now.version}"
+    if digest in now.quarantined:
+        return (
+            f"it was in production as version {now.quarantined[digest]} and was rolled back; "
+            f"`make rollback VERSION={now.quarantined[digest]} REASON=…` would put it back"
+        )
+    return None
+
+
+def _score(
+    table: pa.Table, churned: Labels, ours: Candidate, theirs: Candidate, p: Compare
+) -> Gain:
+    return measure(churned, ours.probabilities(table), theirs.probabilities(table), p)
+
+
+if __name__ == "__main__":
+    errors.run(main)

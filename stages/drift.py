@@ -1,0 +1,226 @@
+"""Stage 2: has the world left the window that the model was trained on?
+
+Reads the typed months; writes the training window's rows (``train``, ``holdout``), a report, and
+Evidently's page of the newest comparison. The window is a fold over the months in order: it
+depends on the data and the parameters alone, never on an earlier run, the clock or the registry.
+When nothing has drifted it is the same window, and the files are the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from stages.shared import contract, errors, files, months, params, split, window
+from stages.shared.comparisons import Comparisons
+from stages.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from stages.shared.params import Data, Drift
+
+    # (window, month) -> for each column a distances.Distance as plain values
+    Judge = Callable[[tuple[str, ...], str], dict[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Month:
+    """What the fold knows of a month beside its rows."""
+
+    name: str
+    rows: int
+    labelled: bool  # its file has labels, whether or not they are due
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the arrival of one month led to."""
+
+    month: str
+    rows: int
+    window: tuple[str, ...] | None  # that the month was held against
+    share: float | None
+    threshold: float
+    triggered: bool
+    renewed: bool
+    reason: str
+    columns: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The state after all months, and how it came about."""
+
+    window: tuple[str, ...]
+    pending: str | None
+    steps: tuple[Step, ...]
+
+
+def fold(arrived: Sequence[Month], label_delay: int, p: Drift, judge: Judge) -> Fold:
+    """Replay the months in order; each step sees only what was known when its month was newest.
+
+    Args:
+        arrived: the months, oldest first.
+        label_delay: calendar months until a month's labels are known.
+        p: section ``drift`` of params.yaml.
+        judge: measures a month against a window; called once for each step that needs it.
+
+    Returns:
+        The training window (empty while no month's labels are known), the month whose drift waits
+        for its labels, and a step for each month.
+    """
+    current: tuple[str, ...] = ()
+    pending: str | None = None
+    steps = []
+    for index, month in enumerate(arrived):
+        known = labels_known(arrived[: index + 1], label_delay)
+        newest = tuple(known[-p.window_months :])
+        if not current:
+            current = newest
+            if not current or month.name in current:
+                reason = "the first window" if current else "no month's labels are known yet"
+                steps.append(_unjudged(month, p, reason, renewed=bool(current)))
+                continue
+        against = current
+        if month.rows < p.min_rows:
+            reason = f"too small to judge: {month.rows} rows, drift.min_rows is {p.min_rows}"
+            columns, share, triggered = {}, None, False
+        else:
+            columns = judge(against, month.name)
+            share = drifted_share(columns)
+            triggered = share >= p.threshold
+            reason = f"{_count(columns)} of {len(columns)} columns drifted"
+        pending = pending or (month.name if triggered else None)
+        why = renewal(current, known, pending, month.name, p.max_age_months)
+        if why:
+            current, pending = newest, None
+            reason += f"; {why}: the window is now {months.span(current)}"
+        elif pending:
+            reason += f"; waits for the labels of {pending}"
+        steps.append(
+            Step(
+                month.name, month.rows, against, share, p.threshold, triggered, bool(why), reason,
+                columns,
+            )
+        )  # fmt: skip
+    return Fold(current, pending, tuple(steps))
+
+
+def labels_known(arrived: Sequence[Month], label_delay: int) -> list[str]:
+    """The months whose labels are known when the last of ``arrived`` is the newest month.
+
+    A label that is in its file before it is due counts as not there: never peek.
+    """
+    newest = arrived[-1].name
+    return [m.name for m in arrived if m.labelled and months.apart(m.name, newest) >= label_delay]
+
+
+def renewal(
+    current: tuple[str, ...], known: Sequence[str], pending: str | None, month: str, max_age: int
+) -> str | None:
+    """Why the window must be renewed now, or None."""
+    if pending and known[-1] >= pending:
+        return f"the labels of {pending}, which had drifted, are known"
+    age = months.apart(current[-1], month)
+    if age > max_age and known[-1] > current[-1]:
+        return f"its newest month was {age} months old (drift.max_age_months is {max_age})"
+    return None
+
+
+def drifted_share(columns: dict[str, dict[str, Any]]) -> float:
+    """Share of the columns that drifted."""
+    return files.rounded(_count(columns) / len(columns)) if columns else 0.0
+
+
+def _count(columns: dict[str, dict[str, Any]]) -> int:
+    return sum(column["drifted"] for column in columns.values())
+
+
+def _unjudged(month: Month, p: Drift, reason: str, *, renewed: bool) -> Step:
+    return Step(month.name, month.rows, None, None, p.threshold, False, renewed, reason, {})
+
+
+def labels(month: Month, newest: str, label_delay: int) -> str:
+    """What the report says of a month's labels."""
+    due = months.apart(month.name, newest) >= label_delay
+    if month.labelled:
+        return "known" if due else "there before their time: not used"
+    return "missing, though due" if due else "not due yet"
+
+
+def report(result: Fold, arrived: Sequence[Month], label_delay: int) -> dict[str, Any]:
+    """reports/drift.json as plain values."""
+    entries = []
+    for month, step in zip(arrived, result.steps, strict=True):
+        entry = asdict(step)
+        entry["window"] = list(step.window) if step.window else None
+        entry["labels"] = labels(month, arrived[-1].name, label_delay)
+        entries.append(entry)
+    return {"window": list(result.window), "pending": result.pending, "months": entries}
+
+
+# --- gather and apply: files in, files out -----------------------------------------------------
+
+
+def read_months(data: Data) -> list[Month]:
+    """The months that ingest left, oldest first."""
+    found = []
+    for path in sorted(files.MONTHS.glob("*.parquet")):
+        rows, labelled = window.count(path, data.label)
+        # More than half: the odd missing label is no reason to wait, a first few are no sample.
+        found.append(Month(path.stem, rows, labelled * 2 > rows))
+    if not found:
+        raise UserError("no month has been ingested: put YYYY-MM.csv files into data/raw")
+    return found
+
+
+def write_window(chosen: tuple[str, ...], data: Data, p: Drift, known: Comparisons) -> None:
+    """Write train and holdout, unless they are there already, byte for byte."""
+    facts = {
+        "id": data.id,
+        "label": data.label,
+        "features": contract.to_dict(data.features),
+        "window": list(chosen),
+        "split": split.definition(p.salt, p.holdout_share),
+    }
+    digests = [files.sha256(window.month_path(month, files.MONTHS)) for month in chosen]
+    key = files.key("window", facts, digests, known.basis)
+    if known.recall(key) != _written():
+        window.write(chosen, files.MONTHS, files.TRAIN, files.HOLDOUT, facts)
+    known.note(key, _written())
+
+
+def _written() -> list[str | None]:
+    return [files.sha256(p) if p.is_file() else None for p in (files.TRAIN, files.HOLDOUT)]
+
+
+def main() -> None:
+    """Replay the months, write the window and the report."""
+    data, p = params.data(), params.drift()
+    unknown = sorted(set(p.columns) - set(data.features))
+    if unknown:
+        raise UserError(
+            f"params.yaml: drift.columns names {unknown[0]!r}, which is no feature of the data: "
+            "take it out"
+        )
+    arrived = read_months(data)
+    print(f"drift: {len(arrived)} months, {months.span([m.name for m in arrived])}", flush=True)
+    known = Comparisons(data.features, p, newest=arrived[-1].name)
+    result = fold(arrived, data.label_delay, p, known.judge)
+    if not result.window:
+        raise UserError(
+            f"no month has labels that are due: column {data.label!r} must be filled in a month "
+            f"that is {data.label_delay} or more months older than the newest "
+            f"({arrived[-1].name}); put such a file into {data.snapshots}"
+        )
+    write_window(result.window, data, p, known)
+    known.keep()
+    files.write_json(files.REPORTS / "drift.json", report(result, arrived, data.label_delay))
+    newest = result.steps[-1]
+    print(f"drift: {newest.month}: {newest.reason}")
+    print(f"drift: the training window is {months.span(result.window)}")
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,152 @@
+"""`make repro`: run `dvc repro`, then say in a table what ran, what was skipped, and why."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+
+from stages.shared import errors, files, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+STAGES = ("ingest", "drift", "train", "evaluate", "compare", "promote")
+
+_RUNNING = re.compile(r"Running stage '(\w+)'")
+_SKIPPED = re.compile(r"Stage '(\w+)' didn't change, skipping")
+_RESTORED = re.compile(r"Stage '(\w+)' is cached - skipping run")
+_FAILED = re.compile(r"ERROR: failed to reproduce '(\w+)'")
+# What DVC says to people who drive it by hand; the table at the end says what matters of it.
+_NOISE = re.compile(
+    r"$|> python -m|(Updat|Generat)ing lock file|To track the changes|\tgit add|To enable auto|"
+    r"\tdvc config|Use `dvc push`|Stage '\w+' (didn't|is cached)|'.*\.dvc' didn't change|"
+    r"Verifying data sources|Running stage|ERROR: failed to reproduce|Data and pipelines are up"
+)
+
+
+def outcomes(lines: Iterable[str]) -> dict[str, str]:
+    """What became of each stage, from DVC's own words: ran, skipped, restored or failed."""
+    found = {}
+    for line in lines:
+        for pattern, outcome in (
+            (_RUNNING, "ran"),
+            (_SKIPPED, "skipped"),
+            (_RESTORED, "restored"),
+            (_FAILED, "failed"),
+        ):
+            match = pattern.search(line)
+            if match:
+                found[match.group(1)] = outcome
+    return found
+
+
+def why(stage: str, before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Why DVC ran a stage: what differs between its entries in dvc.lock.
+
+    Args:
+        stage: its name.
+        before: the ``stages`` of dvc.lock before the run.
+        after: the same after the run.
+    """
+    old, new = before.get(stage), after.get(stage)
+    if old is None:
+        return "never ran before"
+    if new is None:
+        return "its entry in dvc.lock is gone"
+    changed = ["its command"] if old.get("cmd") != new.get("cmd") else []
+    changed += _changed(_hashes(old, "deps"), _hashes(new, "deps"))
+    changed += _changed(_parameters(old), _parameters(new))
+    if not changed:
+        return "what it wrote was missing or changed"
+    code = [name for name in changed if name.endswith(".py")]
+    rest = [name for name in changed if name not in code]
+    if len(code) > 1:
+        code = [f"{len(code)} files of its code"]
+    return f"changed: {', '.join(rest + code)}"
+
+
+def _hashes(entry: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {item["path"]: item.get("md5") for item in entry.get(kind, [])}
+
+
+def _parameters(entry: dict[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for section, values in entry.get("params", {}).get("params.yaml", {}).items():
+        keys = values.items() if isinstance(values, dict) else [("", values)]
+        flat |= {f"{section}.{key}".rstrip("."): value for key, value in keys}
+    return flat
+
+
+def _changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    return [name for name in {**old, **new} if old.get(name) != new.get(name)]
+
+
+def unchanged(stage: str) -> str:
+    """Why DVC skipped a stage."""
+    return {"compare": "nothing to compare anew", "promote": "no new verdict"}.get(
+        stage, "nothing that it reads has changed"
+    )
+
+
+def rows(
+    found: dict[str, str], before: dict[str, Any], after: dict[str, Any]
+) -> list[tuple[str, str, str]]:
+    """The table: stage, what became of it, why."""
+    table = []
+    failed = False
+    for stage in STAGES:
+        outcome = found.get(stage, "not reached" if failed else "skipped")
+        failed = failed or outcome == "failed"
+        reason = {
+            "failed": "see the error above",
+            "not reached": "a stage before it failed",
+            "restored": "DVC had this result already",
+            "skipped": unchanged(stage),
+        }.get(outcome) or why(stage, before, after)
+        table.append((stage, outcome, reason))
+    return table
+
+
+def read_lock(path: Path) -> dict[str, Any]:
+    """The ``stages`` of a dvc.lock; empty if there is none."""
+    if not path.is_file():
+        return {}
+    lock = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
+    stages: dict[str, Any] = lock.get("stages", {})
+    return stages
+
+
+def run_dvc(arguments: list[str]) -> tuple[int, list[str]]:
+    """Run ``dvc repro`` and pass on what its stages say, as they say it."""
+    command = [sys.executable, "-m", "dvc", "repro", *arguments]
+    lines = []
+    with subprocess.Popen(
+        command, cwd=files.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if not _NOISE.match(line):
+                print(line, end="", flush=True)
+    return process.returncode, lines
+
+
+def main() -> None:
+    """Run DVC, then print the table."""
+    before = read_lock(files.LOCK)
+    status, lines = run_dvc(sys.argv[1:])
+    words.table(
+        "dvc repro",
+        ("stage", "", "why"),
+        rows(outcomes(lines), before, read_lock(files.LOCK)),
+    )
+    if status:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    errors.run(main)

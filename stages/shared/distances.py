@@ -1,0 +1,201 @@
+"""How far each column of a month moved from the window: Evidently measures and decides.
+
+What is put before it here are the cases in which a distance between two samples means nothing:
+columns without values, and categories with more values than the rows can tell apart.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from stages.shared import files
+from stages.shared.contract import Feature, to_frame
+from stages.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from stages.shared.params import Drift
+
+# A category's values that leave fewer rows than this to each are compared as one: the distance
+# between two samples of one distribution grows with the values and shrinks with the rows, and
+# stays near 0.05 at 50 rows a value.
+ROWS_PER_VALUE = 50
+# A change in the share of missing values that counts as drift of a number; a category needs no
+# such rule, for there "missing" is one of the values.
+MISSING_THRESHOLD = 0.1
+# Evidently divides the Wasserstein distance by the window's standard deviation, but never by less
+# than 0.001; numbers smaller than this are therefore looked at in a smaller unit.
+SMALL = 0.1
+
+OTHER, MISSING = "(other)", "(missing)"
+
+
+@dataclass(frozen=True)
+class Distance:
+    """One column: how it was measured, what came out, from where on it counts as drifted."""
+
+    method: str
+    value: float | None
+    threshold: float | None
+    drifted: bool
+
+
+def measure(
+    window: pa.Table, month: pa.Table, features: dict[str, Feature], p: Drift, html: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Hold a month's rows against a window's.
+
+    Args:
+        window: sampled rows of the window.
+        month: sampled rows of the month.
+        features: the contract; every feature is judged.
+        p: methods and thresholds.
+        html: where Evidently's report goes; None for nowhere.
+
+    Returns:
+        For each feature, in the contract's order, a `Distance` as plain values.
+
+    Raises:
+        UserError: a method that Evidently does not know.
+    """
+    reference, current = to_frame(window, features), to_frame(month, features)
+    found = {
+        name: _without_values(reference[name], current[name], f) for name, f in features.items()
+    }
+    rest = {name: features[name] for name, distance in found.items() if distance is None}
+    if rest:
+        prepared = [_prepared(reference, current, name, f) for name, f in rest.items()]
+        found |= _evidently(
+            {name: pair[0] for name, pair in zip(rest, prepared, strict=True)},
+            {name: pair[1] for name, pair in zip(rest, prepared, strict=True)},
+            rest,
+            p,
+            html,
+        )
+    return {name: asdict(distance) for name, distance in found.items() if distance is not None}
+
+
+def _without_values(
+    reference: pd.Series[Any], current: pd.Series[Any], feature: Feature
+) -> Distance | None:
+    """The verdict where values are missing on one side or both; None where Evidently is asked."""
+    if feature.type != "number":
+        return None
+    before, now = reference.isna().mean(), current.isna().mean()
+    moved = abs(float(now - before))
+    if before < 1 and now < 1 and moved < MISSING_THRESHOLD:
+        return None
+    return Distance(
+        "missing share", files.rounded(moved), MISSING_THRESHOLD, moved >= MISSING_THRESHOLD
+    )
+
+
+def _prepared(
+    reference: pd.DataFrame, current: pd.DataFrame, name: str, feature: Feature
+) -> tuple[pd.Series[Any], pd.Series[Any]]:
+    before, now = reference[name], current[name]
+    if feature.type == "number":
+        spread = before.std()
+        unit = 10.0 ** math.ceil(-math.log10(spread)) if 0 < spread < SMALL else 1.0
+        return before * unit, now * unit
+    before, now = _as_text(before), _as_text(now)
+    counts = before.value_counts()
+    ranked = sorted(counts.index, key=lambda value: (-counts[value], value))
+    kept = set(ranked[: max(2, min(len(before), len(now)) // ROWS_PER_VALUE)])
+    return before.where(before.isin(kept), OTHER), now.where(now.isin(kept), OTHER)
+
+
+def _as_text(values: pd.Series[Any]) -> pd.Series[Any]:
+    return values.map(str, na_action="ignore").astype("str").fillna(MISSING)
+
+
+def _evidently(
+    reference: dict[str, pd.Series[Any]],
+    current: dict[str, pd.Series[Any]],
+    features: dict[str, Feature],
+    p: Drift,
+    html: Path | None,
+) -> dict[str, Distance | None]:
+    import pandas as pd
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    tests = {name: test(name, feature, p) for name, feature in features.items()}
+    numbers = [name for name, feature in features.items() if feature.type == "number"]
+    definition = DataDefinition(
+        numerical_columns=numbers,
+        categorical_columns=[name for name in features if name not in numbers],
+    )
+    report = Report(
+        [
+            DataDriftPreset(
+                columns=list(features),
+                drift_share=p.threshold,
+                per_column_method={name: method for name, (method, _) in tests.items()},
+                per_column_threshold={name: threshold for name, (_, threshold) in tests.items()},
+            )
+        ],
+        include_tests=True,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its plots, and of divisions by zero in its bins
+        try:
+            snapshot = report.run(
+                Dataset.from_pandas(pd.DataFrame(current), data_definition=definition),
+                Dataset.from_pandas(pd.DataFrame(reference), data_definition=definition),
+            )
+        except Exception as error:
+            if type(error).__name__.startswith("StatTest"):  # not found, or for another type
+                what = " ".join(str(error).split())
+                raise UserError(
+                    f"params.yaml: drift: {what}; take a method that Evidently's page "
+                    "'Customize data drift' lists for the column's type"
+                ) from error
+            raise
+        if html is not None:
+            with files.replacing(html) as temporary:
+                snapshot.save_html(str(temporary))
+    return _read(snapshot.dict(), tests)
+
+
+def test(name: str, feature: Feature, p: Drift) -> tuple[str, float]:
+    """Method and threshold of a column: its own where params.yaml gives one."""
+    if feature.type == "number":
+        method, threshold = p.number_method, p.number_threshold
+    else:
+        method, threshold = p.category_method, p.category_threshold
+    override = p.columns.get(name)
+    if override is not None:
+        method = override.method or method
+        threshold = threshold if override.threshold is None else override.threshold
+    return method, threshold
+
+
+def _read(
+    result: dict[str, Any], tests: dict[str, tuple[str, float]]
+) -> dict[str, Distance | None]:
+    """Evidently's values and its own verdicts, which know where small values mean drift."""
+    verdicts = {}
+    for entry in result["tests"]:
+        column = entry["metric_config"]["params"].get("column")
+        verdicts[column] = str(getattr(entry["status"], "value", entry["status"])) == "FAIL"
+    found: dict[str, Distance | None] = {}
+    for entry in result["metrics"]:
+        column = entry["config"].get("column")
+        if column is None:
+            continue
+        method, threshold = tests[column]
+        value = float(entry["value"])
+        if math.isfinite(value):
+            distance = Distance(method, files.rounded(value), threshold, verdicts[column])
+        else:  # no distance is no evidence
+            distance = Distance(f"{method}, without a result", None, threshold, drifted=False)
+        found[column] = distance
+    return found
