@@ -149,9 +149,9 @@ def _by_gain(found: Gain, p: Compare) -> Decision:
 def _rows_needed(rows: int, arm: float, room: float) -> int | None:
     if room <= 0:
         return None
-    exact: float = rows * (arm / room) ** 2 + 1
-    digits = max(0, math.floor(math.log10(exact)) - 1)
-    return math.ceil(exact / 10**digits) * int(10**digits)  # two digits: it is no better known
+    exact = rows * (arm / room) ** 2 + 1
+    step: int = 10 ** max(0, math.floor(math.log10(exact)) - 1)
+    return math.ceil(exact / step) * step  # two digits: it is no better known
 
 
 def least_gain_shown(found: Gain, p: Compare) -> float:

@@ -75,7 +75,7 @@ def _hashes(entry: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _parameters(entry: dict[str, Any]) -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for section, values in entry.get("params", {}).get("params.yaml", {}).items():
         keys = values.items() if isinstance(values, dict) else [("", values)]
         flat |= {f"{section}.{key}".rstrip("."): value for key, value in keys}

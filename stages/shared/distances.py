@@ -124,41 +124,37 @@ def _evidently(
     html: Path | None,
 ) -> dict[str, Distance | None]:
     import pandas as pd
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.presets import DataDriftPreset
 
     tests = {name: test(name, feature, p) for name, feature in features.items()}
-    numbers = [name for name, feature in features.items() if feature.type == "number"]
-    definition = DataDefinition(
-        numerical_columns=numbers,
-        categorical_columns=[name for name in features if name not in numbers],
-    )
-    report = Report(
-        [
-            DataDriftPreset(
-                columns=list(features),
-                drift_share=p.threshold,
-                per_column_method={name: method for name, (method, _) in tests.items()},
-                per_column_threshold={name: threshold for name, (_, threshold) in tests.items()},
-            )
-        ],
-        include_tests=True,
-    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its plots, and of divisions by zero in its bins
+        # Of its dependencies on import, of its plots, and of divisions by zero in empty bins.
+        warnings.simplefilter("ignore")
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.presets import DataDriftPreset
+
+        numbers = [name for name, feature in features.items() if feature.type == "number"]
+        others = [name for name in features if name not in numbers]
+        types = DataDefinition(numerical_columns=numbers, categorical_columns=others)
+        preset = DataDriftPreset(
+            columns=list(features),
+            drift_share=p.threshold,
+            per_column_method={name: method for name, (method, _) in tests.items()},
+            per_column_threshold={name: threshold for name, (_, threshold) in tests.items()},
+        )
+        now, before = (
+            Dataset.from_pandas(pd.DataFrame(rows), data_definition=types)
+            for rows in (current, reference)
+        )
         try:
-            snapshot = report.run(
-                Dataset.from_pandas(pd.DataFrame(current), data_definition=definition),
-                Dataset.from_pandas(pd.DataFrame(reference), data_definition=definition),
-            )
+            snapshot = Report([preset], include_tests=True).run(now, before)
         except Exception as error:
-            if type(error).__name__.startswith("StatTest"):  # not found, or for another type
-                what = " ".join(str(error).split())
-                raise UserError(
-                    f"params.yaml: drift: {what}; take a method that Evidently's page "
-                    "'Customize data drift' lists for the column's type"
-                ) from error
-            raise
+            if not type(error).__name__.startswith("StatTest"):  # not found, or for another type
+                raise
+            what = " ".join(str(error).split())
+            raise UserError(
+                f"params.yaml: drift: {what}; take a method that Evidently's page "
+                "'Customize data drift' lists for the column's type"
+            ) from error
         if html is not None:
             with files.replacing(html) as temporary:
                 snapshot.save_html(str(temporary))

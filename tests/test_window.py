@@ -1,0 +1,111 @@
+"""The window's rows: who is trained on, who is scored, and equal bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.shared import contract, split, window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FEATURES = contract.to_dict({"spend": contract.Feature(type="number")})
+IDS = [f"c{i}" for i in range(40)]
+
+
+def month(folder: Path, name: str, ids: list[str], labels: list[int | None]) -> None:
+    table = pa.table(
+        {
+            "who": pa.array(ids),
+            "spend": pa.array([float(i) for i in range(len(ids))]),
+            "left": pa.array(labels, pa.int8()),
+        }
+    )
+    pq.write_table(table, folder / f"{name}.parquet")
+
+
+def facts(*chosen: str) -> dict[str, Any]:
+    how = split.definition("salt", 0.4)
+    return {"id": "who", "label": "left", "features": FEATURES, "window": chosen, "split": how}
+
+
+def written(folder: Path, *chosen: str) -> tuple[pa.Table, pa.Table]:
+    train, holdout = folder / "train", folder / "holdout"
+    window.write(chosen, folder, train, holdout, facts(*chosen))
+    return pq.read_table(train), pq.read_table(holdout)
+
+
+def test_a_customer_is_never_trained_on_and_scored(tmp_path: Path) -> None:
+    for name in ("2024-01", "2024-02"):
+        month(tmp_path, name, IDS, [0, 1] * 20)
+    train, holdout = written(tmp_path, "2024-01", "2024-02")
+    trained, held = set(train["who"].to_pylist()), set(holdout["who"].to_pylist())
+    assert trained & held == set()
+    assert trained | held == set(IDS)
+    assert len(train) == 2 * len(trained)
+
+
+def test_the_holdout_is_of_the_newest_month_alone(tmp_path: Path) -> None:
+    month(tmp_path, "2024-01", IDS, [0] * 40)
+    month(tmp_path, "2024-02", IDS, [1] * 40)
+    _, holdout = written(tmp_path, "2024-01", "2024-02")
+    assert set(holdout["left"].to_pylist()) == {1}
+
+
+def test_rows_without_a_label_are_neither_trained_on_nor_scored(tmp_path: Path) -> None:
+    month(tmp_path, "2024-01", IDS, [None, 1] * 20)
+    train, holdout = written(tmp_path, "2024-01")
+    assert len(train) + len(holdout) == 20
+    assert train["left"].null_count + holdout["left"].null_count == 0
+
+
+def test_both_files_say_what_they_hold(tmp_path: Path) -> None:
+    month(tmp_path, "2024-01", IDS, [0, 1] * 20)
+    for table in written(tmp_path, "2024-01"):
+        assert contract.facts(table.schema) == facts("2024-01") | {"window": ["2024-01"]}
+
+
+def test_the_same_months_give_the_same_bytes(tmp_path: Path) -> None:
+    month(tmp_path, "2024-01", IDS, [0, 1] * 20)
+    written(tmp_path, "2024-01")
+    before = [(tmp_path / name).read_bytes() for name in ("train", "holdout")]
+    written(tmp_path, "2024-01")
+    assert [(tmp_path / name).read_bytes() for name in ("train", "holdout")] == before
+
+
+def test_a_failure_midway_leaves_the_old_files_whole(tmp_path: Path) -> None:
+    month(tmp_path, "2024-01", IDS, [0, 1] * 20)
+    written(tmp_path, "2024-01")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(FileNotFoundError):
+        written(tmp_path, "2024-01", "2024-02")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_sample_is_drawn_from_all_months_without_replacement_and_comes_again(
+    tmp_path: Path,
+) -> None:
+    month(tmp_path, "2024-01", [f"a{i}" for i in range(300)], [0] * 300)
+    month(tmp_path, "2024-02", [f"b{i}" for i in range(100)], [0] * 100)
+    chosen = ["2024-01", "2024-02"]
+    ids = window.sample(chosen, tmp_path, ["who"], 200, seed=1)["who"].to_pylist()
+    assert len(set(ids)) == 200
+    assert sum(i.startswith("a") for i in ids) == pytest.approx(150, abs=25)
+    assert window.sample(chosen, tmp_path, ["who"], 200, seed=1)["who"].to_pylist() == ids
+    assert window.sample(chosen, tmp_path, ["who"], 200, seed=2)["who"].to_pylist() != ids
+    assert len(window.sample(chosen, tmp_path, ["who"], 1000, seed=1)) == 400
+
+
+def test_labels_that_arrive_leave_the_features_digest_as_it_is(tmp_path: Path) -> None:
+    month(tmp_path, "2024-01", IDS, [None] * 40)
+    before = window.columns_digest(tmp_path / "2024-01.parquet", ["who", "spend"])
+    assert window.count(tmp_path / "2024-01.parquet", "left") == (40, 0)
+    month(tmp_path, "2024-01", IDS, [0, 1] * 20)
+    assert window.columns_digest(tmp_path / "2024-01.parquet", ["who", "spend"]) == before
+    assert window.count(tmp_path / "2024-01.parquet", "left") == (40, 40)
+    month(tmp_path, "2024-01", IDS[::-1], [0, 1] * 20)
+    assert window.columns_digest(tmp_path / "2024-01.parquet", ["who", "spend"]) != before
