@@ -49,15 +49,16 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """The state after all months, and how it came about."""
+class State:
+    """What the months so far led to."""
 
-    window: tuple[str, ...]
-    pending: str | None
-    steps: tuple[Step, ...]
+    window: tuple[str, ...] = ()  # the months to train on; empty while no labels are known
+    pending: str | None = None  # the month whose drift waits for its labels
 
 
-def fold(arrived: Sequence[Month], label_delay: int, p: Drift, judge: Judge) -> Fold:
+def fold(
+    arrived: Sequence[Month], label_delay: int, p: Drift, judge: Judge
+) -> tuple[State, list[Step]]:
     """Replay the months in order; each step sees only what was known when its month was newest.
 
     Args:
@@ -67,44 +68,58 @@ def fold(arrived: Sequence[Month], label_delay: int, p: Drift, judge: Judge) -> 
         judge: measures a month against a window; called once for each step that needs it.
 
     Returns:
-        The training window (empty while no month's labels are known), the month whose drift waits
-        for its labels, and a step for each month.
+        The state after the last month, and a step for each month.
     """
-    current: tuple[str, ...] = ()
-    pending: str | None = None
-    steps = []
+    state, steps = State(), []
     for index, month in enumerate(arrived):
         known = labels_known(arrived[: index + 1], label_delay)
-        newest = tuple(known[-p.window_months :])
-        if not current:
-            current = newest
-            if not current or month.name in current:
-                reason = "the first window" if current else "no month's labels are known yet"
-                steps.append(_unjudged(month, p, reason, renewed=bool(current)))
-                continue
-        against = current
-        if month.rows < p.min_rows:
-            reason = f"too small to judge: {month.rows} rows, drift.min_rows is {p.min_rows}"
-            columns, share, triggered = {}, None, False
-        else:
-            columns = judge(against, month.name)
-            share = drifted_share(columns)
-            triggered = share >= p.threshold
-            reason = f"{_count(columns)} of {len(columns)} columns drifted"
-        pending = pending or (month.name if triggered else None)
-        why = renewal(current, known, pending, month.name, p.max_age_months)
-        if why:
-            current, pending = newest, None
-            reason += f"; {why}: the window is now {months.span(current)}"
-        elif pending:
-            reason += f"; waits for the labels of {pending}"
-        steps.append(
-            Step(
-                month.name, month.rows, against, share, p.threshold, triggered, bool(why), reason,
-                columns,
-            )
-        )  # fmt: skip
-    return Fold(current, pending, tuple(steps))
+        state, step = arrive(state, month, known, p, judge)
+        steps.append(step)
+    return state, steps
+
+
+def arrive(
+    state: State, month: Month, known: Sequence[str], p: Drift, judge: Judge
+) -> tuple[State, Step]:
+    """What the arrival of one month leads to.
+
+    Args:
+        state: before it.
+        month: the newest one.
+        known: the months whose labels are known now, oldest first.
+        p: section ``drift`` of params.yaml.
+        judge: see `fold`.
+    """
+    newest = tuple(known[-p.window_months :])
+    window = state.window or newest
+    if not window:
+        return state, _unjudged(month, p, "no month's labels are known yet")
+    if not state.window and month.name in window:
+        return State(window), _unjudged(month, p, "the first window", renewed=True)
+    columns, reason = {}, f"too small to judge: {month.rows} rows, drift.min_rows is {p.min_rows}"
+    if month.rows >= p.min_rows:
+        columns = judge(window, month.name)
+        reason = f"{_count(columns)} of {len(columns)} columns drifted"
+    share = drifted_share(columns) if columns else None
+    triggered = share is not None and share >= p.threshold
+    after = State(window, state.pending or (month.name if triggered else None))
+    why = renewal(after, known, month.name, p.max_age_months)
+    if why:
+        after = State(newest)
+        reason += f"; {why}: the window is now {months.span(newest)}"
+    elif after.pending:
+        reason += f"; waits for the labels of {after.pending}"
+    return after, Step(
+        month=month.name,
+        rows=month.rows,
+        window=window,
+        share=share,
+        threshold=p.threshold,
+        triggered=triggered,
+        renewed=bool(why),
+        reason=reason,
+        columns=columns,
+    )
 
 
 def labels_known(arrived: Sequence[Month], label_delay: int) -> list[str]:
@@ -116,29 +131,37 @@ def labels_known(arrived: Sequence[Month], label_delay: int) -> list[str]:
     return [m.name for m in arrived if m.labelled and months.apart(m.name, newest) >= label_delay]
 
 
-def renewal(
-    current: tuple[str, ...], known: Sequence[str], pending: str | None, month: str, max_age: int
-) -> str | None:
-    """Why the window must be renewed now, or None."""
-    if pending and known[-1] >= pending:
-        return f"the labels of {pending}, which had drifted, are known"
-    age = months.apart(current[-1], month)
-    if age > max_age and known[-1] > current[-1]:
+def renewal(state: State, known: Sequence[str], month: str, max_age: int) -> str | None:
+    """Why the window must be renewed now that ``month`` has arrived, or None."""
+    if state.pending and known[-1] >= state.pending:
+        return f"the labels of {state.pending}, which had drifted, are known"
+    age = months.apart(state.window[-1], month)
+    if age > max_age and known[-1] > state.window[-1]:
         return f"its newest month was {age} months old (drift.max_age_months is {max_age})"
     return None
 
 
 def drifted_share(columns: dict[str, dict[str, Any]]) -> float:
     """Share of the columns that drifted."""
-    return files.rounded(_count(columns) / len(columns)) if columns else 0.0
+    return files.rounded(_count(columns) / len(columns))
 
 
 def _count(columns: dict[str, dict[str, Any]]) -> int:
     return sum(column["drifted"] for column in columns.values())
 
 
-def _unjudged(month: Month, p: Drift, reason: str, *, renewed: bool) -> Step:
-    return Step(month.name, month.rows, None, None, p.threshold, False, renewed, reason, {})
+def _unjudged(month: Month, p: Drift, reason: str, *, renewed: bool = False) -> Step:
+    return Step(
+        month=month.name,
+        rows=month.rows,
+        window=None,
+        share=None,
+        threshold=p.threshold,
+        triggered=False,
+        renewed=renewed,
+        reason=reason,
+        columns={},
+    )
 
 
 def labels(month: Month, newest: str, label_delay: int) -> str:
@@ -149,15 +172,17 @@ def labels(month: Month, newest: str, label_delay: int) -> str:
     return "missing, though due" if due else "not due yet"
 
 
-def report(result: Fold, arrived: Sequence[Month], label_delay: int) -> dict[str, Any]:
+def report(
+    state: State, steps: Sequence[Step], arrived: Sequence[Month], label_delay: int
+) -> dict[str, Any]:
     """reports/drift.json as plain values."""
     entries = []
-    for month, step in zip(arrived, result.steps, strict=True):
+    for month, step in zip(arrived, steps, strict=True):
         entry = asdict(step)
         entry["window"] = list(step.window) if step.window else None
         entry["labels"] = labels(month, arrived[-1].name, label_delay)
         entries.append(entry)
-    return {"window": list(result.window), "pending": result.pending, "months": entries}
+    return {"window": list(state.window), "pending": state.pending, "months": entries}
 
 
 # --- gather and apply: files in, files out -----------------------------------------------------
@@ -207,19 +232,18 @@ def main() -> None:
     arrived = read_months(data)
     print(f"drift: {len(arrived)} months, {months.span([m.name for m in arrived])}", flush=True)
     known = Comparisons(data.features, p, newest=arrived[-1].name)
-    result = fold(arrived, data.label_delay, p, known.judge)
-    if not result.window:
+    state, steps = fold(arrived, data.label_delay, p, known.judge)
+    if not state.window:
         raise UserError(
             f"no month has labels that are due: column {data.label!r} must be filled in a month "
             f"that is {data.label_delay} or more months older than the newest "
             f"({arrived[-1].name}); put such a file into {data.snapshots}"
         )
-    write_window(result.window, data, p, known)
+    write_window(state.window, data, p, known)
     known.keep()
-    files.write_json(files.REPORTS / "drift.json", report(result, arrived, data.label_delay))
-    newest = result.steps[-1]
-    print(f"drift: {newest.month}: {newest.reason}")
-    print(f"drift: the training window is {months.span(result.window)}")
+    files.write_json(files.REPORTS / "drift.json", report(state, steps, arrived, data.label_delay))
+    print(f"drift: {steps[-1].month}: {steps[-1].reason}")
+    print(f"drift: the training window is {months.span(state.window)}")
 
 
 if __name__ == "__main__":

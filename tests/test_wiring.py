@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,3 +107,28 @@ def test_importing_the_packages_does_nothing() -> None:
     for path in files.ROOT.glob("stages/**/__init__.py"):
         body = ast.parse(path.read_text()).body
         assert [type(node) for node in body] == [ast.Expr], path
+
+
+@pytest.fixture(scope="module")
+def lock() -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe").load((files.ROOT / "dvc.lock").read_text())["stages"]
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_committed_lock_is_that_of_the_committed_code(stage: str, lock: dict[str, Any]) -> None:
+    for dep in lock[stage]["deps"]:
+        if dep["path"].endswith((".py", ".txt")):
+            content = (files.ROOT / dep["path"]).read_bytes()
+            assert hashlib.md5(content, usedforsecurity=False).hexdigest() == dep["md5"], dep[
+                "path"
+            ]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_committed_lock_is_that_of_the_committed_parameters(
+    stage: str, lock: dict[str, Any]
+) -> None:
+    values = params.read()
+    for section, locked in lock[stage]["params"]["params.yaml"].items():
+        assert locked == values[section], section

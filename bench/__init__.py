@@ -1,0 +1,1 @@
+"""The figures of the README: ratios within one run, never seconds alone."""

@@ -1,0 +1,148 @@
+"""Drift at 1,000,000 rows against Evidently on all rows; peak memory of each stage at that size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from ruamel.yaml import YAML
+
+from bench import table
+from stages.shared import contract, files
+
+ROWS = 1_000_000
+# How much of one stage's time is imports: the same imports, and nothing else.
+STAGES = ("ingest", "drift", "train", "evaluate", "compare")
+EVIDENTLY = """
+import json, sys, time, warnings
+warnings.simplefilter("ignore")
+import pyarrow.parquet as pq
+from evidently import DataDefinition, Dataset, Report
+from evidently.presets import DataDriftPreset
+numbers, others, paths = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
+start = time.perf_counter()
+types = DataDefinition(numerical_columns=numbers, categorical_columns=others)
+frames = [pq.read_table(p, columns=numbers + others).to_pandas() for p in paths]
+frames = [f.astype({o: str for o in others}) for f in frames]
+before, now = (Dataset.from_pandas(f, data_definition=types) for f in frames)
+Report([DataDriftPreset()], include_tests=True).run(now, before).dict()
+print(time.perf_counter() - start)
+"""
+
+
+def clone(root: Path) -> None:
+    """A copy of the repository with three months of ``ROWS`` customers each."""
+    shutil.copytree(files.ROOT / "stages", root / "stages")
+    yaml = YAML()
+    values = yaml.load(files.PARAMS)
+    values["data"] = table.data_section()
+    values["drift"] |= {"window_months": 2, "columns": {}}
+    values["evaluate"]["gate_f1"] = 0.1
+    yaml.dump(values, root / "params.yaml")
+    raw = root / "data" / "raw"
+    raw.mkdir(parents=True)
+    for month in (1, 2):
+        pacsv.write_csv(table.customers(ROWS, seed=month), raw / f"2024-{month:02}.csv")
+
+
+def run(root: Path, stage: str) -> tuple[float, int]:
+    """Wall seconds and peak memory in bytes of a stage in a process of its own."""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlflow.db"}
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}"],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"bench: stage {stage} failed")
+    return time.perf_counter() - start, usage.ru_maxrss * 1024
+
+
+def frame_bytes(path: Path) -> int:
+    """Bytes of a file's rows as the frame that pandas holds."""
+    whole = pq.read_table(path)
+    facts = contract.facts(whole.schema)
+    features = contract.to_frame(whole, contract.from_dict(facts["features"]))
+    ids = whole[facts["id"]].to_pandas()
+    return int(features.memory_usage(deep=True).sum() + ids.memory_usage(deep=True))
+
+
+def evidently_seconds(root: Path) -> float:
+    """Seconds of Evidently's preset on all rows of two months, imports aside."""
+    features: dict[str, Any] = table.data_section()["features"]
+    others = [name for name, feature in features.items() if feature["type"] != "number"]
+    months = [str(root / f"data/months/2024-{month:02}.parquet") for month in (1, 2)]
+    done = subprocess.run(
+        [sys.executable, "-c", EVIDENTLY, json.dumps(table.NUMBERS), json.dumps(others), *months],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return float(done.stdout.split()[-1])
+
+
+def import_seconds(root: Path, module: str) -> float:
+    """Seconds of importing what a stage imports."""
+    code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def main() -> list[tuple[str, str, str]]:
+    """Rows of the table: what, reached, asked."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        clone(root)
+        measured = {stage: run(root, stage) for stage in STAGES}
+        month, window, holdout = (
+            frame_bytes(root / path)
+            for path in (
+                "data/months/2024-01.parquet",
+                "data/train.parquet",
+                "data/holdout.parquet",
+            )
+        )
+        drift = measured["drift"][0] - import_seconds(root, "evidently.presets, stages.drift")
+        whole = evidently_seconds(root)
+        held = {
+            "ingest": month,
+            "drift": month,
+            "train": window,
+            "evaluate": holdout,
+            "compare": holdout,
+        }
+        rows.append(
+            (
+                "drift at 1,000,000 rows, against Evidently's preset on all rows, imports aside",
+                f"{drift / whole:.3f} ({drift:.1f} s against {whole:.1f} s)",
+                "0.1",
+            )
+        )
+        for stage, frame in held.items():
+            peak = measured[stage][1]
+            rows.append(
+                (
+                    f"peak memory of {stage} at 1,000,000 rows a month, against its frame",
+                    f"{peak / frame:.1f} ({peak / 2**20:,.0f} MB against {frame / 2**20:,.0f} MB)",
+                    "6",
+                )
+            )
+    return rows
