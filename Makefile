@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format bench data month repro promote rollback history status adopt \
-        restore gc mlflow lock
+        restore gc mlflow lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -95,3 +95,8 @@ bench: .venv/installed ## the figures of the README, as ratios within one run
 lock: .venv/installed ## renew requirements.txt from pyproject.toml
 	@uv pip compile -q pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.txt
+
+relock: .venv/installed ## renew dvc.lock as a bare clone of the last commit gets it
+	@clone=$$(mktemp -d) && git clone --quiet . $$clone && ln -s $(CURDIR)/.venv $$clone/.venv \
+	  && touch $$clone/.venv/installed && rm -f $$clone/dvc.lock && $(MAKE) -C $$clone run \
+	  && cp $$clone/dvc.lock . && cp $$clone/data/raw.dvc data/ && rm -rf $$clone

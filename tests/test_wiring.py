@@ -109,6 +109,9 @@ def test_importing_the_packages_does_nothing() -> None:
         assert [type(node) for node in body] == [ast.Expr], path
 
 
+RENEW = "type `make repro`, or here `make relock`, and commit dvc.lock with the change"
+
+
 @pytest.fixture(scope="module")
 def lock() -> dict[str, Any]:
     found: dict[str, Any] = YAML(typ="safe").load((files.ROOT / "dvc.lock").read_text())["stages"]
@@ -131,4 +134,4 @@ def test_the_committed_lock_is_that_of_the_committed_parameters(
 ) -> None:
     values = params.read()
     for section, locked in lock[stage]["params"]["params.yaml"].items():
-        assert locked == values[section], section
+        assert locked == values[section], f"{section} is newer than dvc.lock: {RENEW}"

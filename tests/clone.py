@@ -1,0 +1,173 @@
+"""A clone of the repository as a user has it: real git, real DVC, real MLflow, tiny months."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from stages.shared import files
+
+COPIED = (
+    ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "data/__init__.py",
+    "data/adopt.py", "data/cdnow.py", "dvc.yaml", "params.yaml", "requirements.txt", "stages",
+)  # fmt: skip
+
+
+class Clone:
+    """A folder with the repository's files, and the commands that people type in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in COPIED:
+            source, target = files.ROOT / name, root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.exists():
+                shutil.copy2(source, target)
+        # The environment that the tests run in, so that `make` need not set up another.
+        (root / ".venv").symlink_to(sys.prefix)
+        git_user = ("-c", "user.name=A Person", "-c", "user.email=a@example.org")
+        self._git = ("git", *git_user)
+        self.run("git", "init", "--quiet", "--initial-branch=main")
+        self.run("git", "config", "user.name", "A Person")
+        self.run("git", "config", "user.email", "a@example.org")
+
+    def environment(self) -> dict[str, str]:
+        """What the commands see: this Python first, and nothing that points at another registry."""
+        kept = {
+            k: v for k, v in os.environ.items() if k not in {"MLFLOW_TRACKING_URI", "PYTHONPATH"}
+        }
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return kept | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "MAKEFLAGS": ""}
+
+    def run(self, *command: str, status: int = 0, **environment: str) -> str:
+        """Run a command; return what it printed; fail unless it exits with ``status``."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, f"{command} gave {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def make(self, target: str, status: int = 0, **variables: str) -> str:
+        """Run ``make``; a target that fails makes it exit with 2, whatever the command's status."""
+        settings = [f"{name}={value}" for name, value in variables.items()]
+        return self.run("make", "--no-print-directory", target, *settings, status=status and 2)
+
+    def commit(self, message: str) -> None:
+        """Commit all that git tracks or may track."""
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", f"--message={message}")
+
+    def report(self, stage: str) -> dict[str, Any]:
+        """What a stage left."""
+        found: dict[str, Any] = json.loads((self.root / f"reports/{stage}.json").read_text())
+        return found
+
+    def outcome(self) -> tuple[str, int | None]:
+        """Outcome and version of the last receipt."""
+        receipt = self.report("promote")
+        return receipt["outcome"], receipt["version"]
+
+    def set(self, **sections: dict[str, Any]) -> None:
+        """Change params.yaml: one level deep."""
+        yaml, path = YAML(), self.root / "params.yaml"
+        values = yaml.load(path)
+        for section, changes in sections.items():
+            values[section].update(changes)
+        yaml.dump(values, path)
+
+    def registry(self) -> dict[str, Any]:
+        """All that must not move by itself: versions, alias, ledger; straight from the database."""
+        with closing(sqlite3.connect(self.root / "mlflow" / "mlflow.db")) as database:
+            ask = database.execute
+            versions = ask("SELECT version FROM model_versions ORDER BY version").fetchall()
+            aliases = ask("SELECT alias, version FROM registered_model_aliases").fetchall()
+            events = ask("SELECT name FROM experiments WHERE name LIKE '%/ledger/%' ORDER BY name")
+            return {
+                "versions": [version for (version,) in versions],
+                "alias": dict(aliases),
+                "events": [name for (name,) in events.fetchall()],
+            }
+
+
+def month(name: str, *, shift: float = 0.0, turned: bool = False, labelled: bool = True) -> str:
+    """A month of 600 customers as CSV; the same customers every month, in other moods.
+
+    Whether they leave depends on spend and plan together, which no linear model can see.
+
+    Args:
+        name: seeds the draw.
+        shift: of spend, in its standard deviations.
+        turned: the relation to churn is another one.
+        labelled: whether the label column is filled.
+    """
+    rng = np.random.default_rng([int(part) for part in name.split("-")])
+    lines = ["customer,spend,calls,plan,paperless,left"]
+    for customer in range(600):
+        spend, calls = rng.normal(shift), rng.normal(shift)
+        plan, paperless = rng.choice(["NA", "basic"]), rng.choice(["true", "false"])
+        odd = (spend > shift) != (plan == "NA")
+        score = (calls - shift) * (-4 if turned else 4) + (3 if odd else -3)
+        left = int(rng.random() < 1 / (1 + np.exp(-score)))
+        label = left if labelled else ""
+        lines.append(f"{customer:05},{spend:.4f},{calls:.4f},{plan},{paperless},{label}")
+    return "\n".join(lines) + "\n"
+
+
+DATA = {
+    "snapshots": "data/raw",
+    "id": "customer",
+    "label": "left",
+    "label_delay": 1,
+    "features": {
+        "spend": {"type": "number"},
+        "calls": {"type": "number"},
+        "plan": {"type": "category"},
+        "paperless": {"type": "boolean"},
+    },
+}
+
+
+def small(root: Path) -> Clone:
+    """A clone with three tiny months and a linear model, nothing run yet."""
+    clone = Clone(root)
+    clone.set(
+        data={"source": None},
+        drift={"window_months": 1, "max_age_months": 24, "columns": {}},
+        train={"estimator": "logistic_regression", "hist_gradient_boosting": {"max_iter": 40}},
+        evaluate={"gate_f1": 0.4, "resamples": 200},
+        compare={"delta": 0.01, "min_lower_bound": 0.0, "resamples": 200},
+    )
+    yaml, path = YAML(), root / "params.yaml"
+    values = yaml.load(path)
+    values["data"] = DATA
+    yaml.dump(values, path)
+    for name, labelled in (("2024-01", True), ("2024-02", True), ("2024-03", False)):
+        put(clone, name, labelled=labelled)
+    clone.run("dvc", "add", "--quiet", "data/raw")
+    clone.commit("tiny months")
+    return clone
+
+
+def put(clone: Clone, name: str, **world: Any) -> None:
+    """A month's file arrives, or is replaced by one that has labels."""
+    folder = clone.root / "data" / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.csv").write_text(month(name, **world))
