@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from stages.shared import candidate, contract, errors, files, params, resampling
+from stages.shared import candidate, contract, errors, files, params, resampling, window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -192,7 +191,7 @@ def main() -> None:
     from stages.registry import store  # MLflow: seconds
 
     p = params.compare()
-    table = pq.read_table(files.HOLDOUT)
+    table = window.read(files.HOLDOUT)
     model = candidate.load(files.CANDIDATE)
     evaluated = files.read_json(files.REPORTS / "evaluate.json")
     churned = table[contract.facts(table.schema)["label"]].to_numpy().astype(np.int8)

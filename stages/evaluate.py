@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from sklearn import metrics
 
-from stages.shared import candidate, contract, errors, files, params, resampling
+from stages.shared import candidate, contract, errors, files, params, resampling, window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -165,10 +164,10 @@ def _calibration(churned: Labels, scores: Floats) -> list[dict[str, float]]:
 def main() -> None:
     """Score the candidate on the holdout; write metrics and plots."""
     p = params.evaluate()
-    table = pq.read_table(files.HOLDOUT)
+    table = window.read(files.HOLDOUT)
     model = candidate.load(files.CANDIDATE)
     churned = table[contract.facts(table.schema)["label"]].to_numpy().astype(np.int8)
-    scores = model.probabilities(table) if len(churned) else np.zeros(0)
+    scores = model.probabilities(table)
     threshold = model.card["decision_threshold"]
     found = evaluate(churned, scores, threshold, p)
     for name, points in plots(churned, scores, threshold).items():

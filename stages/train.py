@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import sklearn
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -27,10 +26,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from stages.shared import candidate, contract, errors, files, months, params
+from stages.shared import candidate, contract, errors, files, months, params, window
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
     from sklearn.base import BaseEstimator
 
@@ -47,7 +47,7 @@ TREES = {"hist_gradient_boosting", "random_forest"}
 FOLDS = 5
 # More rows than these tell the threshold no better, and five more trainings on millions are dear.
 THRESHOLD_ROWS = 50_000
-GOLDEN_ROWS = 25
+GOLDEN_ROWS, GOLDEN_FROM = 25, 10_000
 # A one-hot column each: what is rarer than this is one column together.
 MOST_CATEGORIES = 40
 
@@ -104,7 +104,7 @@ def _for_linear_models() -> dict[str, Any]:
 def train(
     frame: pd.DataFrame,
     churned: NDArray[np.int8],
-    customers: NDArray[Any],
+    customers: pa.Array,
     features: dict[str, Feature],
     p: Train,
 ) -> tuple[BaseEstimator, float]:
@@ -113,7 +113,7 @@ def train(
     Args:
         frame: shape (n, features), from `contract.to_frame`.
         churned: shape (n,), 0 or 1.
-        customers: shape (n,), the customer of each row: one customer's rows stay together.
+        customers: shape (n,), the id of each row: one customer's rows stay together.
         features: the contract.
         p: section ``train`` of params.yaml.
 
@@ -153,7 +153,7 @@ def decision_threshold(
     model: Pipeline,
     frame: pd.DataFrame,
     churned: NDArray[np.int8],
-    customers: NDArray[Any],
+    customers: pa.Array,
     seed: int,
 ) -> float:
     """The probability from which on F1 is best, by cross-validation over customers.
@@ -168,13 +168,14 @@ def decision_threshold(
         drawn = np.sort(
             np.random.default_rng(seed).choice(len(churned), THRESHOLD_ROWS, replace=False)
         )
-        frame, churned, customers = frame.iloc[drawn], churned[drawn], customers[drawn]
-    fewest = min(len(set(customers[churned == label])) for label in (0, 1))
+        frame, churned, customers = frame.iloc[drawn], churned[drawn], customers.take(drawn)
+    groups = customers.dictionary_encode().indices.to_numpy()
+    fewest = min(len(np.unique(groups[churned == label])) for label in (0, 1))
     if fewest < FOLDS:
         return 0.5
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     scores = cross_val_predict(
-        model, frame, churned, groups=customers, cv=folds, method="predict_proba"
+        model, frame, churned, groups=groups, cv=folds, method="predict_proba"
     )[:, 1]
     return best_f1_threshold(churned, scores)
 
@@ -193,6 +194,7 @@ def golden_rows(
     model: BaseEstimator, frame: pd.DataFrame, features: dict[str, Feature]
 ) -> dict[str, Any]:
     """Rows over the whole range of probabilities, with what the model answers for each."""
+    frame = frame.iloc[:: len(frame) // GOLDEN_FROM + 1]
     scores = candidate.churn_probability(model, frame)
     order = np.argsort(scores, kind="stable")
     places = np.unique(np.linspace(0, len(order) - 1, GOLDEN_ROWS).round().astype(int))
@@ -213,17 +215,17 @@ def _plain(value: Any, feature: Feature) -> Any:
 def main() -> None:
     """Train on the window and write the candidate."""
     p = params.train()
-    table = pq.read_table(files.TRAIN)
+    table = window.read(files.TRAIN)
     facts = contract.facts(table.schema)
     features = contract.from_dict(facts["features"])
     frame = contract.to_frame(table, features)
     churned = table[facts["label"]].to_numpy().astype(np.int8)
-    customers = table[facts["id"]].to_numpy()
-    del table
-    window = facts["window"]
+    customers = table[facts["id"]].combine_chunks()
+    del table  # the frame has all else that is needed of it
+    chosen = facts["window"]
     print(
         f"train: {p.estimator} on {len(churned):,} rows and {len(features)} columns of "
-        f"{months.span(window)}, {churned.sum():,} of them churned",
+        f"{months.span(chosen)}, {churned.sum():,} of them churned",
         flush=True,
     )
     model, threshold = train(frame, churned, customers, features, p)
@@ -240,7 +242,7 @@ def main() -> None:
     digest = candidate.save(files.CANDIDATE, model, card, golden_rows(model, frame, features))
     report = {
         "digest": digest,
-        "window": window,
+        "window": chosen,
         "estimator": p.estimator,
         "decision_threshold": files.rounded(threshold),
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
@@ -50,7 +51,7 @@ def customers(n: int = 400, seed: int = 0) -> tuple[pd.DataFrame, Any, Any]:
             "paperless": pd.Series(paperless, dtype=object).mask(holes[2], None),
         }
     )
-    return frame, churned, np.array([f"c{i // 2}" for i in range(n)])
+    return frame, churned, pa.array([f"c{i // 2}" for i in range(n)])
 
 
 @pytest.mark.parametrize("estimator", ALL)

@@ -36,7 +36,7 @@ def facts(*chosen: str) -> dict[str, Any]:
 def written(folder: Path, *chosen: str) -> tuple[pa.Table, pa.Table]:
     train, holdout = folder / "train", folder / "holdout"
     window.write(chosen, folder, train, holdout, facts(*chosen))
-    return pq.read_table(train), pq.read_table(holdout)
+    return window.read(train), window.read(holdout)
 
 
 def test_a_customer_is_never_trained_on_and_scored(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def to_frame(table: pa.Table, features: dict[str, Feature]) -> pd.DataFrame:
 
     Returns:
         One row for each row of ``table``, columns in the contract's order: numbers as float64
-        with NaN for missing; categories as str with missing values; booleans as objects True,
+        with NaN for missing; categories as objects, texts and NaN; booleans as objects True,
         False, None (what MLflow's boolean columns hold where a value is missing).
 
     Raises:
@@ -93,5 +93,6 @@ def to_frame(table: pa.Table, features: dict[str, Feature]) -> pd.DataFrame:
         elif feature.type == "boolean":
             columns[name] = pd.Series(column.to_pylist(), dtype=object)
         else:
-            columns[name] = column.to_pandas().astype("str")
+            # Through a dictionary, so that equal texts are one object: eight bytes a row.
+            columns[name] = column.dictionary_encode().to_pandas().astype(object)
     return pd.DataFrame(columns, copy=False)

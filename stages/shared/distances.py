@@ -130,23 +130,25 @@ def _evidently(
         # Of its dependencies on import, of its plots, and of divisions by zero in empty bins.
         warnings.simplefilter("ignore")
         from evidently import DataDefinition, Dataset, Report
-        from evidently.presets import DataDriftPreset
+        from evidently.metrics import DriftedColumnsCount, ValueDrift
 
         numbers = [name for name, feature in features.items() if feature.type == "number"]
         others = [name for name in features if name not in numbers]
         types = DataDefinition(numerical_columns=numbers, categorical_columns=others)
-        preset = DataDriftPreset(
+        # What DataDriftPreset is made of, without its table, which measures all a second time.
+        count = DriftedColumnsCount(
             columns=list(features),
             drift_share=p.threshold,
             per_column_method={name: method for name, (method, _) in tests.items()},
             per_column_threshold={name: threshold for name, (_, threshold) in tests.items()},
         )
+        each = [ValueDrift(column=name, method=m, threshold=t) for name, (m, t) in tests.items()]
         now, before = (
             Dataset.from_pandas(pd.DataFrame(rows), data_definition=types)
             for rows in (current, reference)
         )
         try:
-            snapshot = Report([preset], include_tests=True).run(now, before)
+            snapshot = Report([count, *each], include_tests=True).run(now, before)
         except Exception as error:
             if not type(error).__name__.startswith("StatTest"):  # not found, or for another type
                 raise

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 from stages.shared import contract, files, months, split
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+BATCH = 100_000  # rows in memory at a time
 
 
 def month_path(month: str, folder: Path) -> Path:
@@ -28,7 +30,7 @@ def sample(
     """At most ``rows`` rows of the months together, drawn evenly without replacement.
 
     The draw depends on the seed, the months and how many rows they have, and on nothing else.
-    Months are read one after the other, so that memory holds one of them and the sample.
+    Months are read in batches, so that memory holds little more than the sample.
     """
     sizes = [pq.read_metadata(month_path(month, folder)).num_rows for month in chosen]
     total = sum(sizes)
@@ -36,13 +38,32 @@ def sample(
     drawn = np.arange(total)
     if total > rows:
         drawn = np.sort(rng.choice(total, size=rows, replace=False))
-    starts = np.cumsum([0, *sizes])
-    parts = []
-    for index, month in enumerate(chosen):
-        here = drawn[(drawn >= starts[index]) & (drawn < starts[index + 1])] - starts[index]
-        table = pq.read_table(month_path(month, folder), columns=columns)
-        parts.append(table.take(pa.array(here)).replace_schema_metadata())
-    return pa.concat_tables(parts)
+    parts, start = [], 0
+    for batch in batches(chosen, folder, columns):
+        here = drawn[(drawn >= start) & (drawn < start + len(batch))] - start
+        parts.append(batch.take(pa.array(here)))
+        start += len(batch)
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def batches(chosen: Sequence[str], folder: Path, columns: list[str] | None) -> Iterator[pa.Table]:
+    """The rows of the months, in order, some at a time; without their metadata."""
+    for month in chosen:
+        with pq.ParquetFile(month_path(month, folder)) as file:
+            for batch in file.iter_batches(BATCH, columns=columns):
+                yield pa.Table.from_batches([batch]).replace_schema_metadata()
+
+
+def read(path: Path) -> pa.Table:
+    """All rows of ``train`` or ``holdout``, with what the file says of itself.
+
+    In batches, and in memory that goes back to the system: decoding the whole file at once takes
+    three times what it holds, and Arrow's own allocator keeps that.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+    with pq.ParquetFile(path) as file:
+        parts = list(file.iter_batches(BATCH))
+        return pa.Table.from_batches(parts, file.schema_arrow)
 
 
 def write(
@@ -61,24 +82,22 @@ def write(
         facts: id, label, features, window and split, as later stages and models read them.
     """
     how = facts["split"]
-    writer = None
-    try:
-        with files.replacing(train) as train_file, files.replacing(holdout) as holdout_file:
-            for month in window:
-                rows = pq.read_table(month_path(month, folder))
-                rows = contract.stamp(rows.filter(pc.is_valid(rows[facts["label"]])), facts)
-                ids = rows[facts["id"]].to_numpy(zero_copy_only=False)
+    schema = pq.read_schema(month_path(window[-1], folder))
+    schema = contract.stamp(schema.empty_table(), facts).schema
+    with (
+        files.replacing(train) as train_file,
+        files.replacing(holdout) as holdout_file,
+        pq.ParquetWriter(train_file, schema) as train_rows,
+        pq.ParquetWriter(holdout_file, schema) as holdout_rows,
+    ):
+        for month in window:
+            for batch in batches([month], folder, None):
+                rows = batch.filter(pc.is_valid(batch[facts["label"]])).cast(schema)
+                ids = rows[facts["id"]].to_numpy()
                 held = pa.array(split.in_holdout(ids, how["salt"], how["holdout_share"]))
-                del ids
-                writer = writer or pq.ParquetWriter(train_file, rows.schema)
-                writer.write_table(rows.filter(pc.invert(held)))
+                train_rows.write_table(rows.filter(pc.invert(held)))
                 if month == window[-1]:
-                    pq.write_table(rows.filter(held), holdout_file)
-            if writer is not None:
-                writer.close()
-    finally:
-        if writer is not None and writer.is_open:
-            writer.close()
+                    holdout_rows.write_table(rows.filter(held))
 
 
 def count(path: Path, label: str) -> tuple[int, int]:
@@ -88,12 +107,15 @@ def count(path: Path, label: str) -> tuple[int, int]:
 
 
 def columns_digest(path: Path, columns: list[str]) -> str:
-    """SHA-256 of the values of some columns, whatever else is in the file."""
+    """SHA-256 of some columns as they lie in the file, whatever its other columns hold."""
     digest = hashlib.sha256()
-    for name in columns:  # one at a time: a column in memory, not a month
-        table = pq.read_table(path, columns=[name]).replace_schema_metadata().combine_chunks()
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        digest.update(sink.getvalue())
+    facts = pq.read_metadata(path)
+    with path.open("rb") as file:
+        for group in (facts.row_group(i) for i in range(facts.num_row_groups)):
+            chunks = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
+            for name in columns:
+                chunk = chunks[name]
+                first = (chunk.dictionary_page_offset, chunk.data_page_offset)
+                file.seek(min(offset for offset in first if offset is not None))
+                digest.update(file.read(chunk.total_compressed_size))
     return digest.hexdigest()
