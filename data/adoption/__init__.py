@@ -1,0 +1,1 @@
+"""What `make adopt` is made of."""

@@ -1,0 +1,135 @@
+"""`make gc`: free disk of what can be made again; never of what the ledger names.
+
+Goes: what DVC keeps of neither the workspace, nor an experiment, nor the ledger; MLflow's runs of
+candidates that never were registered; what data/memory remembers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+
+from stages.registry import cli, connection, dvc, evidence, ledger, moves, restore, store
+from stages.shared import errors, files
+from stages.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+def kept_addresses(events: Sequence[ledger.Event]) -> list[str]:
+    """What `make restore` would look for in DVC's cache, whichever event names it."""
+    named = [event.evidence.get("files", {}).values() for event in events]
+    return sorted({md5 for addresses in named for md5 in addresses})
+
+
+def main() -> None:
+    """Free what may go, and say how much that was."""
+    cli.parser("free disk").parse_args()
+    now = moves.gather()  # refuses where the ledger cannot be relied on
+    cache = restore.cache_folder()
+    folders = [cache, files.MEMORY, *_artifacts()]
+    before = sum(map(size, folders))
+    _collect_cache(cache, kept_addresses(now.events))
+    runs = _delete_runs(_kept_digests(now.events))
+    shutil.rmtree(files.MEMORY, ignore_errors=True)
+    freed = before - sum(map(size, folders))
+    print(f"gc: {freed / 1e6:.1f} MB are free; {runs} MLflow run{'s' * (runs != 1)} deleted")
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files in a folder; 0 if there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _artifacts() -> list[Path]:
+    """MLflow's files, where they lie on this disk."""
+    local = connection.database()
+    return [local.parent / "artifacts"] if local else []
+
+
+def _collect_cache(cache: Path, keep: Iterable[str]) -> None:
+    """Let DVC collect its cache, as if a second project with the same cache needed ``keep``."""
+    there = [md5 for md5 in keep if restore.address(cache, md5).is_file()]
+    collect = ["gc", "--force", "--workspace", "--all-experiments"]
+    with tempfile.TemporaryDirectory() as folder:
+        if there:
+            _project(Path(folder), cache, there)
+            collect += ["--projects", folder]
+        dvc.run(files.home(), *collect)
+
+
+def _project(folder: Path, cache: Path, addresses: Iterable[str]) -> None:
+    """A project of DVC's that needs ``addresses``; DVC looks for experiments in its git, too."""
+    git = ["git", "-c", "user.name=gc", "-c", "user.email=gc@localhost"]
+    commit = ["commit", "--quiet", "--no-gpg-sign", "--allow-empty", "--message=gc"]
+    for command in (["init", "--quiet"], commit):
+        subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)
+    dvc.run(folder, "init")
+    dvc.run(folder, "config", "cache.dir", str(cache))
+    outs = [{"md5": md5, "hash": "md5", "path": str(i)} for i, md5 in enumerate(addresses)]
+    YAML(typ="safe").dump({"outs": outs}, folder / "ledger.dvc")
+
+
+def _kept_digests(events: Sequence[ledger.Event]) -> set[str]:
+    """The candidates whose runs stay: the ledger's, the registered ones, the workspace's."""
+    kept = set(ledger.state(events).digests.values())
+    kept |= {version.digest for version in store.versions().values() if version.digest}
+    with suppress(UserError):  # there may be none just now
+        kept.add(evidence.read(files.ROOT).digest)
+    return kept
+
+
+def _delete_runs(keep: Collection[str]) -> int:
+    """Delete the runs of other candidates, and those that a kill left half done."""
+    from mlflow.entities import ViewType
+
+    if not connection.exists():
+        return 0
+    with connection.asking() as client:
+        ours: dict[str, Any] = {"experiment_ids": [store.experiment()]}
+        for run in connection.pages(client.search_runs, run_view_type=ViewType.ACTIVE_ONLY, **ours):
+            status = run.info.status
+            spare = run.data.tags.get("digest") not in keep or status in ("KILLED", "FAILED")
+            if spare and status != "RUNNING":
+                client.delete_run(run.info.run_id)
+        # Marked as deleted first, so that a kill from here on leaves nothing that looks whole.
+        deleted = connection.pages(client.search_runs, run_view_type=ViewType.DELETED_ONLY, **ours)
+        return sum(_delete_files(client, run) for run in deleted)
+
+
+def _delete_files(client: MlflowClient, run: Run) -> bool:
+    """Delete the files of a deleted run and of its model; whether there were any."""
+    from mlflow.exceptions import MlflowException
+
+    found = False
+    for output in run.outputs.model_outputs if run.outputs else []:
+        try:
+            model = client.get_logged_model(output.model_id)
+        except MlflowException:
+            continue  # an earlier gc has deleted it
+        found |= _delete(model.artifact_location)
+        client.delete_logged_model(model.model_id)
+    return _delete(run.info.artifact_uri) or found
+
+
+def _delete(place: str | None) -> bool:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository: Any = get_artifact_repository(place or "")
+    if not repository.list_artifacts():
+        return False
+    repository.delete_artifacts()
+    return True
+
+
+if __name__ == "__main__":
+    errors.run(main)

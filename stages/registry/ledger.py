@@ -1,0 +1,181 @@
+"""The ledger: every move of the alias `production` as an event in a hash chain. Pure.
+
+An event's text is its canonical JSON; its hash covers that text without the hash, and the hash of
+the event before. Who changes, drops or slips in an event breaks the chain at that place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any, Literal
+
+Kind = Literal["promote", "rollback", "adopt", "put back"]
+
+# What the first event has in place of a predecessor's hash.
+START = "0" * 64
+
+
+@dataclass(frozen=True)
+class Move:
+    """What moves and why, before it has its place in the chain.
+
+    ``candidate`` is the digest of the model that goes into production; ``when`` is UTC, ISO 8601
+    with seconds; ``evidence`` holds plain JSON values.
+    """
+
+    kind: Kind
+    from_version: int | None
+    to_version: int
+    candidate: str
+    who: str
+    why: str
+    when: str
+    by_hand: bool
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event(Move):
+    """A move in its place: ``n`` counts from 1 without gaps, ``prev`` is the hash before."""
+
+    n: int
+    prev: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What the events add up to.
+
+    ``since`` is the event that put production where it is; ``productions`` are the versions that
+    have been in production, in the order of time, the present one last; ``quarantined`` maps the
+    digests that may not come back to the rollback that they were left by; ``digests`` is the
+    digest of each version that the ledger names.
+    """
+
+    since: Event | None = None
+    productions: tuple[int, ...] = ()
+    quarantined: Mapping[str, Event] = field(default_factory=dict)
+    digests: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def production(self) -> int | None:
+        """The version in production, None for none."""
+        return self.productions[-1] if self.productions else None
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of what is in production, None for none."""
+        return self.digests[self.productions[-1]] if self.productions else None
+
+    def is_quarantined(self, version: int) -> bool:
+        """Whether ``version`` was rolled back, and nobody has lifted that since."""
+        return self.digests.get(version) in self.quarantined
+
+    @property
+    def rollback_target(self) -> int | None:
+        """The most recent earlier production model that is not quarantined, None for none."""
+        for version in reversed(self.productions):
+            if version != self.production and not self.is_quarantined(version):
+                return version
+        return None
+
+
+def append(events: Sequence[Event], move: Move) -> Event:
+    """Give ``move`` the next place in the chain."""
+    place = {"n": len(events) + 1, "prev": events[-1].hash if events else START}
+    content = {**asdict(move), **place}
+    return Event(**content, hash=_hash(content))
+
+
+def to_text(event: Event) -> str:
+    """One line of canonical JSON, the same for equal events."""
+    return _canonical(asdict(event))
+
+
+def from_text(text: str) -> Event:
+    """Read what `to_text` wrote.
+
+    Raises:
+        ValueError: it is no event.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("no JSON object")
+    try:
+        return Event(**content)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def broken_at(events: Sequence[Event]) -> int | None:
+    """Verify the chain: the place (from 1) of the first event that breaks it, None if none."""
+    before = START
+    for n, event in enumerate(events, start=1):
+        content = asdict(event)
+        del content["hash"]
+        if event.n != n or event.prev != before or event.hash != _hash(content):
+            return n
+        before = event.hash
+    return None
+
+
+def state(events: Sequence[Event]) -> State:
+    """Fold the events into what they add up to."""
+    now = State()
+    for event in events:
+        now = _after(now, event)
+    return now
+
+
+def as_of(events: Sequence[Event], day: date) -> Event | None:
+    """The event that put in place what was in production at the end of ``day`` (UTC)."""
+    return state([event for event in events if event.when[:10] <= day.isoformat()]).since
+
+
+def evidence(events: Sequence[Event], digest: str | None) -> dict[str, Any]:
+    """The newest evidence about the model ``digest``; empty if there is none."""
+    known = [event.evidence for event in events if event.candidate == digest and event.evidence]
+    return known[-1] if known else {}
+
+
+def standing(
+    head: Event | None, applied: bool, alias: int | None
+) -> Literal["settled", "interrupted", "moved by hand"]:
+    """What the alias says about the ledger's newest event.
+
+    The event is written first, then the alias moves, then the event is marked as applied. So an
+    alias that contradicts an applied event was moved by somebody else; one that still is where an
+    unapplied event found it waits for the rest of an interrupted command.
+    """
+    if head is None:
+        return "settled" if alias is None else "moved by hand"
+    if applied:
+        return "settled" if alias == head.to_version else "moved by hand"
+    at_home = alias in (None, head.from_version, head.to_version)
+    return "interrupted" if at_home else "moved by hand"
+
+
+def _after(now: State, event: Event) -> State:
+    digests = {**now.digests, event.to_version: event.candidate}
+    if event.kind == "put back":  # the alias came back to what the ledger said all the time
+        return State(now.since, now.productions, now.quarantined, digests)
+    quarantined = {d: by for d, by in now.quarantined.items() if d != event.candidate}
+    takes_back = event.candidate in now.quarantined
+    if event.kind == "rollback" and not takes_back and now.digest:
+        quarantined[now.digest] = event
+    return State(event, (*now.productions, event.to_version), quarantined, digests)
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+
+
+def _canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(
+        content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )

@@ -1,0 +1,155 @@
+"""`make rollback [VERSION=n] [REASON=…]`: put an earlier model back, or settle a moved alias."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.registry import cli, evidence, ledger, moves, store
+from stages.shared import candidate, errors, files
+from stages.shared.errors import UserError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a rollback amounts to."""
+
+    kind: ledger.Kind
+    version: int
+
+
+def choose(
+    now: store.Registry, known: Collection[int], version: int | None, reason: str | None
+) -> Choice:
+    """Which version comes back, and as what.
+
+    Args:
+        now: the registry.
+        known: the versions that are registered.
+        version: what the person named.
+        reason: why; needed for all but the way back to the version before.
+
+    Raises:
+        UserError: there is no way back, or the named one needs a reason, or is no way back.
+    """
+    state = ledger.state(now.events)
+    if version is None:
+        store.refuse_moved_by_hand(now)
+        return Choice("rollback", _target(state))
+    if version not in known:
+        there = ", ".join(map(str, known)) or "none"
+        lost = ": it was there once; to rebuild a registry: make restore"
+        raise UserError(
+            f"there is no version {version} of {store.MODEL} (there is: {there})"
+            f"{lost if version in state.digests else ''}"
+        )
+    kind = _kind(now, state, version)
+    plain = kind == "rollback" and now.standing == "settled"
+    if reason is None and (not plain or state.is_quarantined(version)):
+        raise UserError(f"{_why_reason(state, version)} REASON='…'")
+    return Choice(kind, version)
+
+
+def _target(state: ledger.State) -> int:
+    if state.production is None:
+        raise UserError("nothing is in production: there is nothing to roll back")
+    if state.rollback_target is not None:
+        return state.rollback_target
+    quarantined = sorted({v for v in state.productions if state.is_quarantined(v)})
+    if quarantined:
+        raise UserError(
+            f"what was in production before version {state.production} is quarantined; to put it "
+            f"back all the same: make rollback VERSION={quarantined[-1]} REASON='…'"
+        )
+    raise UserError(f"nothing was in production before version {state.production}: no way back")
+
+
+def _kind(now: store.Registry, state: ledger.State, version: int) -> ledger.Kind:
+    if now.standing == "moved by hand":
+        if version == now.alias:
+            return "adopt"
+        if version == state.production:
+            return "put back"
+        if now.alias is not None or version not in state.productions:
+            store.refuse_moved_by_hand(now)
+        return "rollback"  # production itself may be gone: then this is the only way on
+    if state.production is None:
+        return "adopt"
+    if version == state.production:
+        raise UserError(f"version {version} is in production already: nothing to do")
+    if version not in state.productions:
+        raise UserError(
+            f"version {version} never was in production, so there is no way back to it; "
+            "`make promote` is the way forward"
+        )
+    return "rollback"
+
+
+def _why_reason(state: ledger.State, version: int) -> str:
+    command = f"make rollback VERSION={version}"
+    if state.is_quarantined(version):
+        by = state.quarantined[state.digests[version]]
+        return (
+            f"version {version} is quarantined ({by.who} rolled it back on {by.when[:10]}: "
+            f"{by.why}); to put it back all the same: {command}"
+        )
+    return f"to put version {version} into production without a comparison, say why: {command}"
+
+
+def taken_up(before: store.Registry, version: int | None) -> bool:
+    """Whether the command asks again for what a kill interrupted: then completing it is all."""
+    head = before.head
+    if head is None or head.kind == "promote" or before.standing != "interrupted":
+        return False
+    return version is None or version == head.to_version
+
+
+def main() -> None:
+    """Roll back, adopt or put back, and say what is in production now."""
+    parser = cli.parser("put back the previous production model")
+    parser.add_argument("--version", type=cli.version)
+    parser.add_argument("--reason", type=cli.text)
+    given = parser.parse_args()
+    before = moves.gather()
+    now = moves.settle(before) if before.standing == "interrupted" else before
+    if now.head and taken_up(before, given.version):
+        print(f"rollback: completed what was interrupted: {sentence(now.events)}")
+        return
+    known = store.versions()
+    choice = choose(now, known, given.version, given.reason)
+    move = _move(now, choice, known, given.reason)
+    done = moves.carry_out(now, move)
+    print(f"rollback: {sentence(done.events)}")
+
+
+def _move(
+    now: store.Registry, choice: Choice, known: Mapping[int, store.Version], reason: str | None
+) -> ledger.Move:
+    digest = known[choice.version].digest
+    card = files.read_json(store.fetch(choice.version) / candidate.CARD)  # so its files are sound
+    if digest is None or ledger.state(now.events).digests.get(choice.version, digest) != digest:
+        raise UserError(f"version {choice.version} bears another digest than the ledger knows")
+    found: dict[str, Any] = {}  # the event that first put it into production has it all
+    if choice.kind == "adopt":
+        found = {"window": card["window"], "files": evidence.addresses_of(digest)}
+    why = reason or "rolled back"
+    return moves.new(choice.kind, now, choice.version, digest, why, by_hand=True, evidence=found)
+
+
+def sentence(events: Sequence[ledger.Event]) -> str:
+    """What the newest event did, for who typed the command."""
+    head, state = events[-1], ledger.state(events)
+    said = f"version {head.to_version} is in production"
+    if head.kind == "adopt":
+        return f"{said}, adopted"
+    if head.kind == "put back":
+        return f"{said} again: the alias is back"
+    left = head.from_version
+    if left is not None and state.is_quarantined(left):
+        return f"{said} again; version {left} is quarantined"
+    return f"{said} again: its quarantine is lifted; version {left} was left"
+
+
+if __name__ == "__main__":
+    errors.run(main)

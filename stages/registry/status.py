@@ -1,0 +1,254 @@
+"""`make status`: where everything stands, in one table, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.registry import evidence, ledger, ledger_copy, store
+from stages.shared import errors, files, months, params, words
+from stages.shared.errors import UserError
+
+COMPARE_AGAIN = "dvc repro --force --single-item compare && make repro"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known; what is not there yet is empty or None.
+
+    ``events`` are the registry's, or the copy's where the registry has lost them or does not
+    answer; ``trouble`` says why. ``next_month`` is how the next month arrives.
+    """
+
+    drift: dict[str, Any]
+    case: evidence.Case | None
+    receipt: dict[str, Any]
+    events: Sequence[ledger.Event]
+    registry: store.Registry
+    registered: Sequence[int]
+    trouble: str | None
+    next_month: str
+
+    @property
+    def state(self) -> ledger.State:
+        """What the events add up to."""
+        return ledger.state(self.events)
+
+    @property
+    def production_window(self) -> list[str]:
+        """The months that production was trained on; empty if nobody knows."""
+        found: list[str] = ledger.evidence(self.events, self.state.digest).get("window", [])
+        return found
+
+    @property
+    def stale(self) -> bool:
+        """Whether the verdict is about a production that is gone, and would matter."""
+        case, state = self.case, self.state
+        if not case or not case.compare or not case.compare["gates_passed"]:
+            return False
+        if case.digest == state.digest or case.digest in state.quarantined:
+            return False
+        return bool(case.compare["production_version"] != state.production)
+
+
+def rows(facts: Facts) -> list[tuple[str, str]]:
+    """The table: what, and how it stands."""
+    return [
+        *_data(facts.drift),
+        *_candidate(facts),
+        *_production(facts),
+        *_lag(facts),
+        *_registry(facts),
+    ]
+
+
+def _data(drift: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if not drift:
+        yield "data", "nothing has run yet"
+        return
+    steps = drift["months"]
+    waiting = [step["month"] for step in steps if step.get("labels") == "not due yet"]
+    missing = [step["month"] for step in steps if step.get("labels") == "missing, though due"]
+    said = f"{months.span([step['month'] for step in steps])}, newest {steps[-1]['month']}"
+    said += f"; waiting for labels: {', '.join(waiting)}" if waiting else ""
+    said += f"; labels missing though due: {', '.join(missing)}" if missing else ""
+    yield "data", said
+    share = steps[-1]["share"]
+    measured = "" if share is None else f" (share {share:.2f}, limit {steps[-1]['threshold']:g})"
+    yield "drift", f"{steps[-1]['month']}: {steps[-1]['reason']}{measured}"
+    yield "window", months.span(drift["window"])
+
+
+def _candidate(facts: Facts) -> Iterator[tuple[str, str]]:
+    case = facts.case
+    if case is None:
+        yield "candidate", "none yet"
+        return
+    found = case.evaluate
+    said = f"{case.digest[:12]}, {case.card['estimator']}, trained on "
+    said += months.span(case.card["window"])
+    for name, label in (("auc", "AUC"), ("f1", "F1")):
+        if found.get(name) is not None:
+            said += f", {label} {found[name]:.3f}"
+    yield "candidate", said if found else f"{said}, not evaluated yet"
+    if case.compare:
+        with_what = _named(case.compare["production_version"])
+        reasons = "; ".join(case.compare["reasons"])
+        yield "verdict", f"{case.compare['verdict']}, compared with {with_what}: {reasons}"
+    if facts.stale:
+        yield "", f"but production is {_named(facts.state.production)} by now"
+    if facts.receipt and case.compare:
+        yield "outcome", facts.receipt["outcome"]
+
+
+def _production(facts: Facts) -> Iterator[tuple[str, str]]:
+    state = facts.state
+    if state.since is None or state.digest is None:
+        yield "production", "nothing"
+        return
+    since = state.since
+    said = f"version {state.production} ({state.digest[:12]}), since {since.when[:10]}"
+    auc = ledger.evidence(facts.events, state.digest).get("auc")
+    said += f", AUC {auc:.3f} then" if auc is not None else ""
+    by_hand = " by hand" if since.kind == "promote" and since.by_hand else ""
+    yield "production", said
+    yield "why", f"{since.kind}{by_hand}, by {since.who}: {since.why}"
+    if facts.production_window:
+        yield "trained on", months.span(facts.production_window)
+    quarantined = sorted({v for v in state.productions if state.is_quarantined(v)})
+    if quarantined:
+        yield "quarantined", ", ".join(f"version {version}" for version in quarantined)
+
+
+def _lag(facts: Facts) -> Iterator[tuple[str, str]]:
+    ours = facts.production_window
+    theirs = list(facts.case.card["window"]) if facts.case else []
+    if not ours or not theirs or ours == theirs:
+        return
+    said = f"production was trained on {months.span(ours)}, the last candidate on "
+    yield "lag", said + months.span(theirs) + _for_how_long(facts.drift, ours)
+
+
+def _for_how_long(drift: dict[str, Any], ours: list[str]) -> str:
+    """For how many months production's window has not been the training window."""
+    steps = drift.get("months", [])
+    if not steps:
+        return ""
+    # The window after a month is the one that the next month is held against.
+    after = [step["window"] for step in steps[1:]] + [drift["window"]]
+    others = 0
+    while others < len(after) and after[-1 - others] != ours:
+        others += 1
+    if others in (0, len(after)):
+        return ""  # production's window is none of this data's
+    count = months.apart(steps[-others]["month"], steps[-1]["month"])
+    return f", for {count} month{'s' * (count != 1)} now" if count else ", since this month"
+
+
+def _registry(facts: Facts) -> Iterator[tuple[str, str]]:
+    count = len(facts.events)
+    yield "ledger", f"{count} event{'s' * (count != 1)}, chain verified" if count else "empty"
+    if facts.trouble:
+        yield "registry", facts.trouble
+    elif facts.registry.standing == "moved by hand":
+        yield "alias", store.by_hand(facts.registry)
+    elif facts.registry.standing == "interrupted":
+        yield "alias", "a command was interrupted before the alias had followed the ledger"
+    elif count:
+        yield "alias", "agrees with the ledger"
+
+
+def next_step(facts: Facts) -> str:
+    """The one thing to do now."""
+    return _mend(facts) or _go_on(facts)
+
+
+def _mend(facts: Facts) -> str | None:
+    """What to do about a registry that is not sound; None if it is."""
+    head = facts.registry.head
+    if facts.trouble:
+        lost = len(facts.events) > len(facts.registry.events)
+        return "make restore" if lost and "make restore" in facts.trouble else "mend the registry"
+    if facts.registry.standing == "moved by hand":
+        return "; ".join(store.remedies(facts.registry))
+    if head and facts.registry.standing == "interrupted":
+        if head.kind != "promote":
+            return f"make rollback VERSION={head.to_version}"
+        return "make promote" if head.by_hand else "make repro"
+    return None
+
+
+def _go_on(facts: Facts) -> str:
+    """What to do where the registry is sound."""
+    outcome, all_the_same = facts.receipt.get("outcome"), "make promote REASON='…'"
+    found = facts.next_month
+    if not facts.drift:
+        found = "make run"
+    elif facts.case is None or not facts.case.compare or outcome is None:
+        found = "make repro"
+    elif facts.stale:
+        found = COMPARE_AGAIN
+    elif outcome == "awaiting approval":
+        found = "make promote"
+    elif not facts.events and facts.registered:
+        version = facts.registered[-1]
+        found = f"make rollback VERSION={version} REASON='…' puts version {version} into production"
+    elif outcome == "undecided":
+        found = f"{facts.next_month}; or, to promote all the same: {all_the_same}"
+    return found
+
+
+def _named(version: int | None) -> str:
+    return "nothing" if version is None else f"version {version}"
+
+
+def gather() -> Facts:
+    """Read all that there is; a registry that does not answer is trouble, no error."""
+    data = params.data()
+    next_month = (
+        "make month && make repro"
+        if data.source
+        else f"put the next month's file into {data.snapshots}, then: make repro"
+    )
+    try:
+        case = evidence.read(files.ROOT)
+    except UserError:
+        case = None
+    copied = ledger_copy.read()
+    registry, registered, trouble = store.Registry(), [], None
+    try:
+        registry = store.read()
+        registered = list(store.versions())
+        store.check(registry, copied)
+        ledger_copy.refresh(registry.events)
+    except UserError as error:
+        trouble = str(error)
+    events = copied if len(copied) > len(registry.events) else registry.events
+    return Facts(
+        drift=_report("drift"),
+        case=case,
+        receipt=_report("promote"),
+        events=events,
+        registry=registry,
+        registered=registered,
+        trouble=trouble,
+        next_month=next_month,
+    )
+
+
+def _report(name: str) -> dict[str, Any]:
+    path = files.REPORTS / f"{name}.json"
+    found: dict[str, Any] = files.read_json(path) if path.is_file() else {}
+    return found
+
+
+def main() -> None:
+    """Print the table and the next step."""
+    facts = gather()
+    words.table("where everything stands", ("", ""), rows(facts))
+    print(f"next: {next_step(facts)}")
+
+
+if __name__ == "__main__":
+    errors.run(main)
