@@ -686,7 +686,7 @@ VALUES = [
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=40, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(data=st.data())
 def test_whatever_the_columns_hold_ingest_takes_what_was_adopted(data: st.DataObject) -> None:
     pools = [data.draw(st.lists(st.sampled_from(VALUES), min_size=1, max_size=5)) for _ in range(4)]

@@ -21,7 +21,11 @@ def console() -> Console:
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; values are shown as they are, never read as markup."""
     grid = Table(
-        title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+        title=Text(title, style="bold"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=any(heads),
     )
     for head in heads:
         grid.add_column(head, overflow="fold")
