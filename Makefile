@@ -78,7 +78,7 @@ mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
 	  --host 127.0.0.1 --port $(or $(PORT),5000) --workers 1
 
 test: .venv/installed ## all tests
-	@python -m pytest
+	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed ## style and types
 	@ruff check .

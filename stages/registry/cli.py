@@ -38,3 +38,10 @@ def version(value: str) -> int | None:
     if not (given.isascii() and given.isdecimal() and int(given) > 0):
         raise UserError(f"VERSION={value} is no version: give a number that `make history` shows")
     return int(given)
+
+
+def port(value: str) -> int:
+    """A port's number."""
+    if not (value.isascii() and value.isdecimal() and 0 < int(value) < 65536):
+        raise UserError(f"PORT={value} is no port: give a number from 1 to 65535")
+    return int(value)

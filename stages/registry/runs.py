@@ -83,6 +83,7 @@ def figures(case: evidence.Case) -> dict[str, float]:
     low, high = case.compare.get("interval") or (None, None)
     compared = {**case.compare, "interval_low": low, "interval_high": high}
     compared |= compared.get("measured") or {}
+    compared.pop("production_version", None)  # a name, no figure
     named = {**case.evaluate, **{f"compare.{name}": value for name, value in compared.items()}}
     return {name: float(value) for name, value in named.items() if _is_figure(value)}
 

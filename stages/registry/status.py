@@ -51,6 +51,31 @@ class Facts:
             return False
         return bool(case.compare["production_version"] != state.production)
 
+    @property
+    def awaits(self) -> bool:
+        """Whether there is a verdict that a person may carry out.
+
+        The receipt alone does not tell: `dvc exp apply` brings a verdict, and leaves the receipt.
+        """
+        case, state = self.case, self.state
+        if not case or not case.compare or case.compare["verdict"] != "promote":
+            return False
+        settled = case.digest == state.digest or case.digest in state.quarantined
+        return bool(self.receipt) and not settled and not self.stale
+
+    @property
+    def outcome(self) -> str | None:
+        """What the sixth stage last said of this candidate, None if that was about another."""
+        version = self.receipt.get("version")
+        if self.awaits:
+            return "awaiting approval"
+        if version is not None and self.case:
+            return self.receipt["outcome"] if self._is(version, self.case.digest) else None
+        return self.receipt.get("outcome")
+
+    def _is(self, version: int, digest: str) -> bool:
+        return self.state.digests.get(version, digest) == digest
+
 
 def rows(facts: Facts) -> list[tuple[str, str]]:
     """The table: what, and how it stands."""
@@ -98,8 +123,8 @@ def _candidate(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "verdict", f"{case.compare['verdict']}, compared with {with_what}: {reasons}"
     if facts.stale:
         yield "", f"but production is {_named(facts.state.production)} by now"
-    if facts.receipt and case.compare:
-        yield "outcome", facts.receipt["outcome"]
+    if facts.outcome and case.compare:
+        yield "outcome", facts.outcome
 
 
 def _production(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -181,7 +206,7 @@ def _mend(facts: Facts) -> str | None:
 
 def _go_on(facts: Facts) -> str:
     """What to do where the registry is sound."""
-    outcome, all_the_same = facts.receipt.get("outcome"), "make promote REASON='…'"
+    outcome, all_the_same = facts.outcome, "make promote REASON='…'"
     found = facts.next_month
     if not facts.drift:
         found = "make run"
