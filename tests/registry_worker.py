@@ -1,9 +1,9 @@
 """Forked processes that run our code in a clone, and are killed at the write that a test names.
 
 One process imports MLflow (seconds) and forks for every job, so a test can kill a command at each
-of its writes. A write is a file under the clone opened for writing or renamed, or a commit that
-changes the database; the kill is a SIGKILL just before it. A job that is killed at write k has
-therefore done all the writes before k, and none after.
+of its writes. A write is a file under the clone opened for writing or renamed, a folder removed, or
+a commit that changes the database; the kill is a SIGKILL just before it. A job that is killed at
+write k has therefore done all the writes before k, and none after.
 """
 
 from __future__ import annotations
@@ -194,6 +194,8 @@ def _file_write(name: str, args: tuple[Any, ...]) -> str | None:
     """What an audit event writes to, None if it does not."""
     if name == "os.rename":
         return f"rename {args[1]}"
+    if name == "shutil.rmtree":
+        return f"remove {args[0]}"
     writing = name == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
     return f"write {args[0]}" if writing else None
 

@@ -19,6 +19,7 @@ from stages.registry import (
     history,
     ledger,
     ledger_copy,
+    pages,
     restore,
     rollback,
     status,
@@ -210,6 +211,14 @@ def test_history_is_a_table_with_the_chain_verified(shop: Shop) -> None:
     assert "+0.0100" in out
 
 
+def test_history_shows_that_the_alias_was_moved_by_hand(shop: Shop) -> None:
+    shop.given(2)
+    store.point(1)
+    said = shop.call(history.main)
+    assert said.status == 0
+    assert said.out.splitlines()[-1].startswith("the alias production was moved by hand")
+
+
 def test_history_tells_what_was_in_production_on_a_day(shop: Shop) -> None:
     shop.given(1)
     today = store.read().events[0].when[:10]
@@ -338,6 +347,14 @@ def test_status_says_when_the_verdict_is_about_a_production_that_is_gone(shop: S
     shop.call(rollback.main)
     assert next_step(shop) == status.COMPARE_AGAIN
     assert "but production is version 1 by now" in shop.call(status.main).out
+
+
+def test_status_sees_a_verdict_that_an_experiment_brought_beside_an_old_receipt(shop: Shop) -> None:
+    files.write_json(files.REPORTS / "drift.json", drift_report(["1997-04"]))
+    shop.given(1)
+    shop.candidate(2.0)  # what `dvc exp apply` leaves: another candidate, the receipt of the first
+    assert next_step(shop) == "make promote"
+    assert "outcome awaiting approval" in " ".join(shop.call(status.main).out.split())
 
 
 def test_status_shows_an_alias_that_was_moved_by_hand(shop: Shop) -> None:
@@ -529,6 +546,16 @@ def test_gc_refuses_where_the_ledger_is_lost(shop: Shop) -> None:
     said = shop.call(gc.main)
     assert said.status == 1
     assert "make restore" in said.err
+
+
+def test_mlflow_s_pages_need_a_registry_and_a_port(shop: Shop) -> None:
+    assert shop.call(pages.main, "--port", "http").err == (
+        "error: PORT=http is no port: give a number from 1 to 65535\n"
+    )
+    shutil.rmtree(files.ROOT / "mlflow")
+    assert shop.call(pages.main).err == "error: there is no registry yet: type `make run`\n"
+    shop.monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://registry:5000")
+    assert shop.call(pages.main).out == ("the registry is a server already: http://registry:5000\n")
 
 
 def test_gc_keeps_every_address_that_an_event_names() -> None:

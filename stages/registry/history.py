@@ -73,7 +73,8 @@ def main() -> None:
     ledger_copy.refresh(now.events)
     count = len(now.events)
     print(f"{count} event{'s' * (count != 1)}, chain verified" if count else "no event yet")
-    store.refuse_moved_by_hand(now)
+    if now.standing == "moved by hand":
+        print(f"{store.by_hand(now)}; {'; '.join(store.remedies(now))}")
 
 
 if __name__ == "__main__":

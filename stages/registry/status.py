@@ -212,13 +212,13 @@ def _go_on(facts: Facts) -> str:
         found = "make run"
     elif facts.case is None or not facts.case.compare or outcome is None:
         found = "make repro"
+    elif not facts.events and facts.registered:  # restored without the ledger's copy
+        version = facts.registered[-1]
+        found = f"make rollback VERSION={version} REASON='…' puts version {version} into production"
     elif facts.stale:
         found = COMPARE_AGAIN
     elif outcome == "awaiting approval":
         found = "make promote"
-    elif not facts.events and facts.registered:
-        version = facts.registered[-1]
-        found = f"make rollback VERSION={version} REASON='…' puts version {version} into production"
     elif outcome == "undecided":
         found = f"{facts.next_month}; or, to promote all the same: {all_the_same}"
     return found
