@@ -31,6 +31,7 @@ class Month:
     name: str
     rows: int
     labelled: bool  # its file has labels, whether or not they are due
+    classes: frozenset[int] = frozenset({0, 1})  # among its labels, outside the holdout
 
 
 @dataclass(frozen=True)
@@ -73,27 +74,29 @@ def fold(
     state, steps = State(), []
     for index, month in enumerate(arrived):
         known = labels_known(arrived[: index + 1], label_delay)
-        state, step = arrive(state, month, known, p, judge)
+        state, step = arrive(state, month, known[-p.window_months :], p, judge)
         steps.append(step)
     return state, steps
 
 
 def arrive(
-    state: State, month: Month, known: Sequence[str], p: Drift, judge: Judge
+    state: State, month: Month, known: Sequence[Month], p: Drift, judge: Judge
 ) -> tuple[State, Step]:
     """What the arrival of one month leads to.
 
     Args:
         state: before it.
         month: the newest one.
-        known: the months whose labels are known now, oldest first.
+        known: the last ``window_months`` months whose labels are known now, oldest first.
         p: section ``drift`` of params.yaml.
         judge: see `fold`.
     """
-    newest = tuple(known[-p.window_months :])
-    window = state.window or newest
+    newest = tuple(m.name for m in known)
+    two_classes = len(frozenset().union(*(m.classes for m in known))) > 1
+    window = state.window or (newest if two_classes else ())
     if not window:
-        return state, _unjudged(month, p, "no month's labels are known yet")
+        why_not = "all known labels are the same" if newest else "no month's labels are known"
+        return state, _unjudged(month, p, f"{why_not} yet")
     if not state.window and month.name in window:
         return State(window), _unjudged(month, p, "the first window", renewed=True)
     columns, reason = {}, f"too small to judge: {month.rows} rows, drift.min_rows is {p.min_rows}"
@@ -103,8 +106,10 @@ def arrive(
     share = drifted_share(columns) if columns else None
     triggered = share is not None and share >= p.threshold
     after = State(window, state.pending or (month.name if triggered else None))
-    why = renewal(after, known, month.name, p.max_age_months)
-    if why:
+    why = renewal(after, newest[-1], month.name, p.max_age_months)
+    if why and not two_classes:
+        reason, why = f"{reason}; {why}, but all of them are the same: the window stays", None
+    elif why:
         after = State(newest)
         reason += f"; {why}: the window is now {months.span(newest)}"
     elif after.pending:
@@ -122,21 +127,24 @@ def arrive(
     )
 
 
-def labels_known(arrived: Sequence[Month], label_delay: int) -> list[str]:
+def labels_known(arrived: Sequence[Month], label_delay: int) -> list[Month]:
     """The months whose labels are known when the last of ``arrived`` is the newest month.
 
     A label that is in its file before it is due counts as not there: never peek.
     """
     newest = arrived[-1].name
-    return [m.name for m in arrived if m.labelled and months.apart(m.name, newest) >= label_delay]
+    return [m for m in arrived if m.labelled and months.apart(m.name, newest) >= label_delay]
 
 
-def renewal(state: State, known: Sequence[str], month: str, max_age: int) -> str | None:
-    """Why the window must be renewed now that ``month`` has arrived, or None."""
-    if state.pending and known[-1] >= state.pending:
+def renewal(state: State, newest: str, month: str, max_age: int) -> str | None:
+    """Why the window must be renewed now that ``month`` has arrived, or None.
+
+    ``newest`` is the newest month whose labels are known.
+    """
+    if state.pending and newest >= state.pending:
         return f"the labels of {state.pending}, which had drifted, are known"
     age = months.apart(state.window[-1], month)
-    if age > max_age and known[-1] > state.window[-1]:
+    if age > max_age and newest > state.window[-1]:
         return f"its newest month was {age} months old (drift.max_age_months is {max_age})"
     return None
 
@@ -188,13 +196,14 @@ def report(
 # --- gather and apply: files in, files out -----------------------------------------------------
 
 
-def read_months(data: Data) -> list[Month]:
+def read_months(data: Data, p: Drift) -> list[Month]:
     """The months that ingest left, oldest first."""
     found = []
     for path in sorted(files.MONTHS.glob("*.parquet")):
         rows, labelled = window.count(path, data.label)
+        classes = window.classes(path, data.id, data.label, p.salt, p.holdout_share)
         # More than half: the odd missing label is no reason to wait, a first few are no sample.
-        found.append(Month(path.stem, rows, labelled * 2 > rows))
+        found.append(Month(path.stem, rows, labelled * 2 > rows, classes))
     if not found:
         raise UserError("no month has been ingested: put YYYY-MM.csv files into data/raw")
     return found
@@ -229,15 +238,15 @@ def main() -> None:
             f"params.yaml: drift.columns names {unknown[0]!r}, which is no feature of the data: "
             "take it out"
         )
-    arrived = read_months(data)
+    arrived = read_months(data, p)
     print(f"drift: {len(arrived)} months, {months.span([m.name for m in arrived])}", flush=True)
     known = Comparisons(data.features, p, newest=arrived[-1].name)
     state, steps = fold(arrived, data.label_delay, p, known.judge)
     if not state.window:
         raise UserError(
-            f"no month has labels that are due: column {data.label!r} must be filled in a month "
-            f"that is {data.label_delay} or more months older than the newest "
-            f"({arrived[-1].name}); put such a file into {data.snapshots}"
+            f"there is no window to train on: {steps[-1].reason}; column {data.label!r} must hold "
+            f"both classes in months that are {data.label_delay} or more months older than the "
+            f"newest ({arrived[-1].name}): put such files into {data.snapshots}"
         )
     write_window(state.window, data, p, known)
     known.keep()

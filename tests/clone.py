@@ -18,8 +18,9 @@ from ruamel.yaml import YAML
 from stages.shared import files
 
 COPIED = (
-    ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "data/__init__.py",
-    "data/adopt.py", "data/cdnow.py", "dvc.yaml", "params.yaml", "requirements.txt", "stages",
+    ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "dvc.yaml",
+    "params.yaml", "requirements.txt", "stages", "data/__init__.py", "data/adopt.py",
+    "data/adoption", "data/cdnow.py",
 )  # fmt: skip
 
 

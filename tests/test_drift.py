@@ -78,6 +78,30 @@ def test_without_labels_there_is_no_window() -> None:
     assert asked == []
 
 
+def test_a_first_window_waits_until_there_are_both_classes_to_learn_from() -> None:
+    one = [Month(name, 500, True, frozenset({0})) for name in year(1, 2)]
+    result, asked = replay([*one, *arrived(*year(3, 4))], delay=0)
+    assert [step.reason for step in result.steps[:3]] == [
+        "all known labels are the same yet",
+        "all known labels are the same yet",
+        "the first window",
+    ]
+    assert result.window == year(1, 2, 3)
+    assert asked == [(year(1, 2, 3), "2024-04")]
+
+
+def test_a_window_is_not_renewed_by_months_of_one_class() -> None:
+    one = [Month(name, 500, True, frozenset({1})) for name in year(3, 4, 5)]
+    result, _ = replay([*arrived(*year(1, 2)), *one], delay=0, moved=year(3), window_months=1)
+    assert result.window == year(1)
+    assert result.pending == "2024-03"
+    assert "all of them are the same: the window stays" in result.steps[2].reason
+    result, _ = replay(
+        [*arrived(*year(1, 2)), *one, *arrived(*year(6))], 0, year(3), window_months=1
+    )
+    assert result.window == year(6)
+
+
 def test_months_without_drift_leave_the_window_as_it_is() -> None:
     result, _ = replay(arrived(*year(1, 2, 3, 4, 5, 6)), delay=1)
     assert result.window == year(1)

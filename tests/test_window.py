@@ -109,3 +109,20 @@ def test_labels_that_arrive_leave_the_features_digest_as_it_is(tmp_path: Path) -
     assert window.count(tmp_path / "2024-01.parquet", "left") == (40, 40)
     month(tmp_path, "2024-01", IDS[::-1], [0, 1] * 20)
     assert window.columns_digest(tmp_path / "2024-01.parquet", ["who", "spend"]) != before
+
+
+def test_the_classes_of_a_month_are_those_outside_the_holdout(tmp_path: Path) -> None:
+    held = split.in_holdout(IDS, "salt", 0.4)
+    path = tmp_path / "2024-01.parquet"
+    for labels, expected in (
+        ([0] * 40, {0}),
+        ([int(h) for h in held], {0}),
+        ([int(not h) for h in held], {1}),
+        ([0, 1] * 20, {0, 1}),
+        ([None] * 40, set()),
+    ):
+        month(tmp_path, "2024-01", IDS, list(labels))
+        assert window.classes(path, "who", "left", "salt", 0.4) == expected
+    many = [f"c{i}" for i in range(5000)]
+    month(tmp_path, "2024-01", many, [0, 1] * 2500)
+    assert window.classes(path, "who", "left", "salt", 0.4) == {0, 1}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BATCH = 100_000  # rows in memory at a time
+# So many customers are never all in the holdout; only with fewer must each be looked at.
+SURELY = 1000
 
 
 def month_path(month: str, folder: Path) -> Path:
@@ -104,6 +106,18 @@ def count(path: Path, label: str) -> tuple[int, int]:
     """Rows of a month, and rows with a label."""
     labels = pq.read_table(path, columns=[label])[label]
     return len(labels), len(labels) - labels.null_count
+
+
+def classes(path: Path, customer: str, label: str, salt: str, share: float) -> frozenset[int]:
+    """The labels that a month has outside the holdout: what a model could learn from it."""
+    labels = pq.read_table(path, columns=[label])[label].to_numpy()
+    few = [value for value in (0, 1) if 0 < np.count_nonzero(labels == value) < SURELY]
+    found = {value for value in (0, 1) if np.count_nonzero(labels == value) >= SURELY}
+    if few:
+        ids = pq.read_table(path, columns=[customer])[customer].to_numpy()
+        outside = labels[~split.in_holdout(ids, salt, share)]
+        found |= {value for value in few if value in outside}
+    return frozenset(found)
 
 
 def columns_digest(path: Path, columns: list[str]) -> str:
