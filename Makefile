@@ -24,9 +24,14 @@ ID ?=
 LABEL ?=
 KEEP ?=
 PORT ?=
-# Quoted for the shell, whatever is in it.
-quoted = '$(subst ','\'',$(1))'
-option = $(if $($(2)),--$(1) $(call quoted,$($(2))))
+# What people type, to the letter: quoted for the shell, dollars and all, on one line.
+unexport REASON VERSION AS_OF DATA ID LABEL KEEP PORT
+define newline
+
+
+endef
+quoted = '$(subst $(newline), ,$(subst ','\'',$(1)))'
+option = $(if $(value $(2)),--$(1)=$(call quoted,$(value $(2))))
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -19,9 +19,14 @@ from stages.shared import candidate, contract, errors, files, params, resampling
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from stages.registry.store import Production
     from stages.shared.candidate import Candidate
     from stages.shared.params import Compare
     from stages.shared.resampling import Floats, Labels
+
+
+# A bootstrap draws from the rows that are there: of a few it cannot know how much others differ.
+LEAST_OF_A_CLASS = 30
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,8 @@ def _by_gain(found: Gain, p: Compare) -> Decision:
     if gain >= p.delta and gain > 0 and low > p.min_lower_bound:
         enough = f"at least compare.delta {p.delta:g}, and surely above {p.min_lower_bound:g}"
         return Decision("promote", (f"{said}: {enough}",))
+    if gain >= p.delta and not gain > 0:
+        return Decision("undecided", (f"{said}: no gain at all is no reason to promote",))
     # An interval's arm shrinks with the square root of the rows.
     if gain >= p.delta:
         why = f"may be no more than compare.min_lower_bound {p.min_lower_bound:g}"
@@ -168,8 +175,9 @@ def incomparable(candidate: dict[str, Any], production: dict[str, Any]) -> str |
     """
     if candidate["split"] != production["split"]:
         return "production was trained with another split of the customers"
-    if (candidate["id"], candidate["label"]) != (production["id"], production["label"]):
-        return f"production predicts {production['label']!r} of {production['id']!r}"
+    for key in ("id", "label", "positive"):
+        if candidate[key] != production[key]:
+            return f"production was trained with data.{key} {production[key]!r}"
     for name, feature in production["features"].items():
         now = candidate["features"].get(name)
         if now is None or now["type"] != feature["type"]:
@@ -183,6 +191,12 @@ def unmeasured(churned: Labels) -> str | None:
         return "the holdout has no row: no customer of the window's newest month fell into it"
     if churned.min() == churned.max():
         return f"the holdout's {len(churned)} rows are of one class only"
+    fewest = min(int(churned.sum()), len(churned) - int(churned.sum()))
+    if fewest < LEAST_OF_A_CLASS:
+        return (
+            f"the holdout's {len(churned)} rows have only {fewest} of one class: an interval from "
+            f"fewer than {LEAST_OF_A_CLASS} says nothing"
+        )
     return None
 
 
@@ -232,7 +246,7 @@ def main() -> None:
         print(f"  {reason}")
 
 
-def already(digest: str, now: Any) -> str | None:
+def already(digest: str, now: Production) -> str | None:
     """What the registry's history says of a candidate, before anything is measured."""
     if digest == now.digest:
         return f"it is in production already, as version {now.version}"

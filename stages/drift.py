@@ -214,6 +214,7 @@ def write_window(chosen: tuple[str, ...], data: Data, p: Drift, known: Compariso
     facts = {
         "id": data.id,
         "label": data.label,
+        "positive": data.positive,
         "features": contract.to_dict(data.features),
         "window": list(chosen),
         "split": split.definition(p.salt, p.holdout_share),
@@ -237,6 +238,12 @@ def main() -> None:
         raise UserError(
             f"params.yaml: drift.columns names {unknown[0]!r}, which is no feature of the data: "
             "take it out"
+        )
+    if p.max_age_months <= data.label_delay:
+        raise UserError(
+            f"params.yaml: drift.max_age_months is {p.max_age_months}, but labels come after "
+            f"data.label_delay {data.label_delay} months, so that every window would be too old "
+            f"at once: set it above {data.label_delay}"
         )
     arrived = read_months(data, p)
     print(f"drift: {len(arrived)} months, {months.span([m.name for m in arrived])}", flush=True)

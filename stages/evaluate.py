@@ -53,6 +53,7 @@ def evaluate(churned: Labels, scores: Floats, threshold: float, p: Evaluate) -> 
         "ece": None,
         "n": rows,
         "base_rate": files.rounded(churned.mean()) if rows else None,
+        "f1_of_yes_to_all": files.rounded(f1_of_yes_to_all(churned.mean())) if rows else None,
     }
     if rows:
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
@@ -88,7 +89,7 @@ def gate(found: dict[str, Any], gate_f1: float) -> list[str]:
     if found["auc"] is None:
         return [f"the holdout's {found['n']} rows are of one class only"]
     reasons = []
-    f1, f1_of_yes = found["f1"], f1_of_yes_to_all(found["base_rate"])
+    f1, f1_of_yes = found["f1"], found["f1_of_yes_to_all"]
     if f1 < gate_f1:
         reasons.append(f"F1 {f1:.3f} is below evaluate.gate_f1 {gate_f1:g}")
     if f1 <= f1_of_yes:
@@ -103,7 +104,7 @@ def gate(found: dict[str, Any], gate_f1: float) -> list[str]:
 
 def f1_of_yes_to_all(base_rate: float) -> float:
     """F1 of answering "churn" to everybody: precision is the base rate, recall is 1."""
-    return files.rounded(2 * base_rate / (1 + base_rate))
+    return 2 * base_rate / (1 + base_rate)
 
 
 def expected_calibration_error(churned: Labels, scores: Floats) -> float:

@@ -97,15 +97,13 @@ def unchanged(stage: str) -> str:
 def rows(
     found: dict[str, str], before: dict[str, Any], after: dict[str, Any]
 ) -> list[tuple[str, str, str]]:
-    """The table: stage, what became of it, why."""
+    """The table: stage, what became of it, why. What DVC did not speak of was not reached."""
     table = []
-    failed = False
     for stage in STAGES:
-        outcome = found.get(stage, "not reached" if failed else "skipped")
-        failed = failed or outcome == "failed"
+        outcome = found.get(stage, "not reached")
         reason = {
             "failed": "see the error above",
-            "not reached": "a stage before it failed",
+            "not reached": "DVC stopped before it, or was not asked for it",
             "restored": "DVC had this result already",
             "skipped": unchanged(stage),
         }.get(outcome) or why(stage, before, after)

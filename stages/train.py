@@ -42,6 +42,7 @@ ESTIMATORS = {
     "logistic_regression": LogisticRegression,
     "random_forest": RandomForestClassifier,
 }
+OURS = ("n_jobs", "random_state")  # not to be set: bytes depend on them
 TREES = {"hist_gradient_boosting", "random_forest"}
 
 FOLDS = 5
@@ -62,6 +63,12 @@ def pipeline(features: dict[str, Feature], p: Train) -> Pipeline:
     Raises:
         UserError: a hyper-parameter that the estimator does not have, or not with this value.
     """
+    for key in OURS:
+        if key in p.hyperparameters:
+            raise UserError(
+                f"params.yaml: train.{p.estimator}.{key}: take it out; train.seed is the seed, and "
+                "one thread is what gives the same model everywhere"
+            )
     names: dict[str, list[str]] = {"number": [], "category": [], "boolean": []}
     for name, feature in features.items():
         names[feature.type].append(name)
@@ -143,10 +150,9 @@ def train(
             # Frozen: what is fitted here is the wrapper, and two rows tell it the classes.
             both = [int(churned.argmin()), int(churned.argmax())]
             return fixed.fit(frame.iloc[both], churned[both]), threshold
-    except ValueError as error:
-        if type(error).__name__ != "InvalidParameterError":
-            raise
-        raise UserError(f"params.yaml: train.{p.estimator}: {error}") from None
+    except ValueError as error:  # of a hyper-parameter, mostly: scikit-learn checks them late
+        what = " ".join(str(error).replace(" of cross_val_predict", "").split())
+        raise UserError(f"params.yaml: train.{p.estimator} cannot be trained: {what}") from error
 
 
 def decision_threshold(
@@ -239,7 +245,9 @@ def main() -> None:
         "scikit_learn": sklearn.__version__,
         "train_sha256": files.sha256(files.TRAIN),
     }
-    digest = candidate.save(files.CANDIDATE, model, card, golden_rows(model, frame, features))
+    with threadpool_limits(1):
+        golden = golden_rows(model, frame, features)
+    digest = candidate.save(files.CANDIDATE, model, card, golden)
     report = {
         "digest": digest,
         "window": chosen,

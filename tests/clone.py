@@ -151,7 +151,7 @@ def small(root: Path) -> Clone:
     clone = Clone(root)
     clone.set(
         data={"source": None},
-        drift={"window_months": 1, "max_age_months": 24, "columns": {}},
+        drift={"window_months": 1, "max_age_months": 24, "min_rows": 500, "columns": {}},
         train={"estimator": "logistic_regression", "hist_gradient_boosting": {"max_iter": 40}},
         evaluate={"gate_f1": 0.4, "resamples": 200},
         compare={"delta": 0.01, "min_lower_bound": 0.0, "resamples": 200},

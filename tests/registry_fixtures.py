@@ -171,7 +171,7 @@ def make(root: Path, *, code: bool = False) -> Clone:
 
 
 def quicken() -> None:
-    """Let MLflow look up once, not for every database, which version of its tables is the newest."""
+    """Let MLflow look up once, not for every database, what the newest form of its tables is."""
     from mlflow.store.db import utils
 
     newest = getattr(utils, "_get_latest_schema_revision", None)

@@ -95,7 +95,9 @@ def test_an_interval_that_touches_the_lower_bound_is_not_above_it() -> None:
 @pytest.mark.parametrize("bound", [0.0, -0.1])
 def test_a_tie_is_never_promoted_whatever_the_parameters(bound: float) -> None:
     tie = gain(0.0, 0.0, 0.0)
-    assert decided(gain=tie, p=section(delta=0, min_lower_bound=bound)).verdict == "undecided"
+    found = decided(gain=tie, p=section(delta=0.0, min_lower_bound=bound))
+    assert found.verdict == "undecided"
+    assert "no gain at all is no reason to promote" in found.reasons[0]
 
 
 def test_what_is_in_production_already_is_not_promoted_again() -> None:
@@ -114,10 +116,10 @@ def test_production_that_cannot_be_scored_leaves_it_undecided() -> None:
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_holdout_that_tells_nothing_promotes_nothing(first: bool) -> None:
-    for labels in ([], [0, 0, 0], [1, 1]):
+    for labels in ([], [0, 0, 0], [1, 1], [0, 1, 1], [0] * 500 + [1] * 29):
         reason = compare.unmeasured(np.array(labels, dtype=np.int8))
         assert decided(unmeasured=reason, gain=None, first=first).verdict == "undecided"
-    assert compare.unmeasured(np.array([0, 1], dtype=np.int8)) is None
+    assert compare.unmeasured(np.array([0, 1] * 30, dtype=np.int8)) is None
 
 
 def test_a_model_against_itself_gains_exactly_nothing() -> None:
@@ -182,6 +184,7 @@ def test_the_least_gain_shown_is_what_would_just_have_been_promoted() -> None:
 CARD: dict[str, Any] = {
     "id": "customer",
     "label": "churned",
+    "positive": None,
     "split": {"salt": "a"},
     "features": {"plan": {"type": "category"}, "spend": {"type": "number"}},
 }
@@ -197,7 +200,8 @@ def test_models_of_one_split_compare_and_a_new_column_of_the_candidate_does_no_h
     ("change", "said"),
     [
         ({"split": {"salt": "b"}}, "another split"),
-        ({"label": "left"}, "predicts 'churned' of 'customer'"),
+        ({"label": "left"}, "data.label 'churned'"),
+        ({"positive": "no"}, "data.positive None"),
         ({"features": {"plan": {"type": "category"}}}, "needs column 'spend' as number"),
         (
             {"features": {"plan": {"type": "number"}, "spend": {"type": "number"}}},

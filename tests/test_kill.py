@@ -212,7 +212,7 @@ def test_a_restore_survives_a_kill(field: Field) -> None:
     before = field.told(ROLLBACK.replace("main)", "main, '--version', '1', '--reason', 'a slip')"))
     assert [one["kind"] for one in before["events"]] == ["promote", "put back"]
     field.clone.forget_registry()
-    assert field.survives(RESTORE, moves_and_some(15)) > 7
+    assert field.survives(RESTORE, is_a_move) > 6
     assert field.told("status = 0") == before
     assert before["versions"] == {"1": digest}
 
@@ -233,6 +233,41 @@ status = 0
     assert told["runs"] == sorted(digests)
 
 
+RACE = """
+import os, pytest, registry_fixtures, sys, time
+from stages import promote
+from stages.registry import store
+
+RACERS = (10, 20)
+
+def meet(place):  # both have come this far
+    for racer in RACERS:
+        while not (root / f"{place}-{racer}").exists():
+            time.sleep(0.001)
+
+def race(first):
+    clone = registry_fixtures.make(root / f"racer-{first}")
+    registry_fixtures.enter(clone, pytest.MonkeyPatch(), keep=["MLFLOW_TRACKING_URI"])
+    for n in range(rounds):
+        digest = clone.candidate(first + n)
+        clone.reports(digest, store.production().version)
+        (root / f"start-{n}-{first}").touch()
+        meet(f"start-{n}")
+        status = run(promote.main)
+        (root / f"end-{n}-{first}").write_text(str(status))
+        meet(f"end-{n}")
+
+racers = []
+for first in RACERS:
+    racers.append(os.fork())
+    if not racers[-1]:
+        race(first)
+        sys.stdout.flush()
+        os._exit(0)
+status = max(os.waitpid(racer, 0)[1] for racer in racers)
+"""
+
+
 def test_of_two_racers_one_wins_each_round_and_the_other_is_told(
     worker: Worker, tmp_path: Path
 ) -> None:
@@ -242,12 +277,16 @@ def test_of_two_racers_one_wins_each_round_and_the_other_is_told(
     values = f"from pathlib import Path; root = Path({str(tmp_path)!r}); rounds = {rounds}"
     done = worker.do(shared.root, f"{values}\n{RACE}", MLFLOW_TRACKING_URI=uri)
     assert done.status == 0, done.said
+    for n in range(rounds):
+        ends = sorted(path.read_text() for path in tmp_path.glob(f"end-{n}-*"))
+        assert ends == ["0", "1"], done.said
     told = json.loads(worker.do(shared.root, TELL, MLFLOW_TRACKING_URI=uri).said.splitlines()[-1])
     events = told["events"]
     assert told["chain"] is None
-    assert [one["n"] for one in events] == list(range(1, 2 * rounds + 1))
+    assert [one["n"] for one in events] == list(range(1, rounds + 1))
     assert [one["from_version"] for one in events[1:]] == [one["to_version"] for one in events[:-1]]
     assert (told["alias"], told["standing"]) == (events[-1]["to_version"], "settled")
-    assert len(set(told["versions"].values())) == len(told["versions"]) == 2 * rounds
+    assert len(set(told["versions"].values())) == len(told["versions"])
     errors = [line for line in done.said.splitlines() if line.startswith("error")]
+    assert len(errors) == rounds
     assert all("compare again" in line or "nothing was changed" in line for line in errors), errors

@@ -173,3 +173,18 @@ def test_the_mark_tells_an_interrupted_move_from_an_alias_that_was_moved_by_hand
 def test_an_alias_without_a_ledger_was_moved_by_hand() -> None:
     assert ledger.standing(None, False, 1) == "moved by hand"
     assert ledger.standing(None, False, None) == "settled"
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "verdict", "expected"),
+    [
+        (False, "promote", "promote"),
+        (True, "promote", "promote, approved"),
+        (True, "undecided", "promote, by hand"),
+    ],
+)
+def test_a_promotion_by_hand_is_told_from_an_approved_verdict(
+    by_hand: bool, verdict: str, expected: str
+) -> None:
+    event = chain(move("promote", None, 1, by_hand=by_hand, evidence={"verdict": verdict}))[0]
+    assert ledger.what(event) == expected

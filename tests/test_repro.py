@@ -39,11 +39,17 @@ def test_what_became_of_each_stage_is_read_from_dvcs_words() -> None:
 def test_the_table_has_all_six_stages_and_says_what_was_not_reached() -> None:
     table = repro.rows(repro.outcomes(LINES), {}, {})
     assert [row[0] for row in table] == list(repro.STAGES)
-    assert table[-1] == ("promote", "not reached", "a stage before it failed")
+    assert table[-1] == ("promote", "not reached", "DVC stopped before it, or was not asked for it")
 
 
 def test_a_run_with_nothing_to_do_skips_all_six() -> None:
-    assert {row[1] for row in repro.rows({}, {}, {})} == {"skipped"}
+    lines = [f"Stage '{stage}' didn't change, skipping\n" for stage in repro.STAGES]
+    assert {row[1] for row in repro.rows(repro.outcomes(lines), {}, {})} == {"skipped"}
+
+
+def test_a_dvc_that_did_not_start_reached_no_stage() -> None:
+    lines = ["ERROR: Unable to acquire lock.\n"]
+    assert {row[1] for row in repro.rows(repro.outcomes(lines), {}, {})} == {"not reached"}
 
 
 def test_why_a_stage_ran_is_what_differs_in_its_lock() -> None:

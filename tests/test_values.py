@@ -82,8 +82,16 @@ def test_the_neighbours_of_a_value_never_change_how_it_is_read(written: list[str
         assert reasons == {row: next(iter(a.bad)) for row, a in enumerate(alone) if a.bad}
 
 
+def test_numbers_that_no_estimator_can_reckon_with_are_bad() -> None:
+    found = values.number(column("1e30", "-1.1e30", "1e400", "2"))
+    assert read(found) == (
+        [1e30, None, None, 2.0],
+        {"not a finite number": [2], "beyond 1e+30": [1]},
+    )
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.floats(allow_nan=False, allow_infinity=False))
+@given(st.floats(-values.LARGEST, values.LARGEST))
 def test_a_number_that_python_wrote_is_read_to_the_last_bit(number: float) -> None:
     assert values.number(column(repr(number))).column[0].as_py() == number
 
@@ -157,10 +165,15 @@ def test_a_label_is_0_or_1_true_or_false_or_not_known() -> None:
 
 
 def test_with_a_positive_value_every_other_known_value_is_negative() -> None:
-    assert read(values.label(column("left", " left ", "stayed", "Left", "", None), "left")) == (
-        [1, 1, 0, 0, None, None],
+    assert read(values.label(column("left", " left ", "stayed", "", None), "left")) == (
+        [1, 1, 0, None, None],
         {},
     )
+
+
+def test_the_positive_value_in_another_case_is_no_negative_but_a_bad_row() -> None:
+    _, bad = read(values.label(column("yes", "Yes", "no"), "Yes"))
+    assert bad == {"written otherwise than data.positive, 'Yes'": [0]}
 
 
 def test_a_label_that_says_missing_is_unknown_and_no_negative_unless_it_is_the_positive_one() -> (

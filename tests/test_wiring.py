@@ -91,6 +91,10 @@ def test_another_version_of_a_library_is_another_program(stage: str) -> None:
     assert "requirements.txt" in WIRING[stage]["deps"]
 
 
+def test_ingest_watches_the_folder_that_it_reads() -> None:
+    assert WIRING["ingest"]["deps"][0] == "${data.snapshots}"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_run_by_its_own_name(stage: str) -> None:
     assert WIRING[stage]["cmd"] == f"python -m stages.{stage}"

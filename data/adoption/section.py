@@ -39,11 +39,14 @@ def rewrite(text: str, data: params.Data, gate_f1: float) -> str:
         gate_f1: the new ``evaluate.gate_f1``.
 
     Returns:
-        The new text; ``drift.columns`` is without columns that ``data`` does not have.
+        The new text; ``drift.columns`` is without columns that ``data`` does not have,
+        and ``drift.max_age_months`` above the label delay.
     """
     yaml = _yaml()
     whole = yaml.load(_replace_section(text, data))
     whole["evaluate"]["gate_f1"] = gate_f1
+    if whole["drift"]["max_age_months"] <= data.label_delay:  # drift refuses that
+        whole["drift"]["max_age_months"] = data.label_delay + _SIX_MONTHS
     overrides = whole["drift"].get("columns") or {}
     for name in unknown_overrides(overrides, data):
         del overrides[name]
@@ -64,6 +67,7 @@ def _check(before: str, after: str, data: params.Data) -> None:
     for each in (old, new):
         each["evaluate"].pop("gate_f1", None)
         each["drift"].pop("columns", None)
+        each["drift"].pop("max_age_months", None)
     found = params.parse(params.Data, "data", new.pop("data"))
     old.pop("data", None)
     if new != old or found != data or list(found.features) != list(data.features):
@@ -73,6 +77,9 @@ def _check(before: str, after: str, data: params.Data) -> None:
 def unknown_overrides(overrides: Iterable[str], data: params.Data) -> list[str]:
     """The columns of ``drift.columns`` that ``data`` does not have."""
     return [name for name in overrides if name not in data.features]
+
+
+_SIX_MONTHS = 6
 
 
 def _yaml() -> YAML:

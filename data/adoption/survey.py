@@ -1,7 +1,7 @@
 """What is in a folder of months: facts about each column, gathered one month at a time.
 
 Nothing is decided here, and nothing but summaries and a sample of rows is kept, so that memory
-holds one month whatever their number. `inference` makes a contract of the facts.
+holds one month whatever their number. `columns` makes a contract of the facts.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def _artifacts() -> list[Path]:
 def _collect_cache(cache: Path, keep: Iterable[str]) -> None:
     """Let DVC collect its cache, as if a second project with the same cache needed ``keep``."""
     there = [md5 for md5 in keep if restore.address(cache, md5).is_file()]
-    collect = ["gc", "--force", "--workspace", "--all-experiments"]
+    # Every commit's files stay: an older data/raw.dvc may be the only way back to its months.
+    collect = ["gc", "--force", "--workspace", "--all-commits", "--all-experiments"]
     with tempfile.TemporaryDirectory() as folder:
         if there:
             _project(Path(folder), cache, there)
@@ -92,7 +93,8 @@ def _delete_runs(keep: Collection[str]) -> int:
     """Delete the runs of other candidates, and those that a kill left half done."""
     from mlflow.entities import ViewType
 
-    if not connection.exists():
+    # Of a shared registry other people's candidates are not ours to judge.
+    if connection.database() is None or not connection.exists():
         return 0
     with connection.asking() as client:
         ours: dict[str, Any] = {"experiment_ids": [store.experiment()]}

@@ -18,11 +18,10 @@ def rows(events: Sequence[ledger.Event]) -> list[tuple[str, ...]]:
 
 
 def _row(event: ledger.Event) -> tuple[str, ...]:
-    by_hand = ", by hand" if event.kind == "promote" and event.by_hand else ""
     return (
         str(event.n),
         event.when.replace("T", " ").rstrip("Z")[:16],
-        f"{event.kind}{by_hand}",
+        ledger.what(event),
         f"{event.from_version or 'none'} → {event.to_version}",
         event.who,
         event.why,
@@ -41,8 +40,8 @@ def sentence(events: Sequence[ledger.Event], day: date) -> str:
     if event is None:
         return f"on {day} nothing was in production"
     return (
-        f"on {day} version {event.to_version} was in production: {event.kind} by {event.who} on "
-        f"{event.when[:10]}: {event.why}"
+        f"on {day} version {event.to_version} was in production: {ledger.what(event)} by "
+        f"{event.who} on {event.when[:10]}: {event.why}"
     )
 
 

@@ -1,7 +1,8 @@
 """The ledger: every move of the alias `production` as an event in a hash chain. Pure.
 
 An event's text is its canonical JSON; its hash covers that text without the hash, and the hash of
-the event before. Who changes, drops or slips in an event breaks the chain at that place.
+the event before. Who changes, drops or slips in an event breaks the chain at that place; who drops
+the newest ones, or writes a whole new chain, is found out by the copy beside DVC's files.
 """
 
 from __future__ import annotations
@@ -135,6 +136,13 @@ def state(events: Sequence[Event]) -> State:
 def as_of(events: Sequence[Event], day: date) -> Event | None:
     """The event that put in place what was in production at the end of ``day`` (UTC)."""
     return state([event for event in events if event.when[:10] <= day.isoformat()]).since
+
+
+def what(event: Event) -> str:
+    """The kind of an event, and whether a person approved the verdict or promoted without one."""
+    if event.kind != "promote" or not event.by_hand:
+        return event.kind
+    return "promote, approved" if event.evidence.get("verdict") == "promote" else "promote, by hand"
 
 
 def evidence(events: Sequence[Event], digest: str | None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def carry_out(now: store.Registry, move: ledger.Move) -> store.Registry:
         found = f"version {faster.to_version}, by {faster.who}" if faster else "unknown"
         raise UserError(
             f"somebody else moved production at the same moment (it is now {found}): nothing was "
-            "changed; look at `make status`"
+            "changed; `make status` says what to do"
         )
     return follow(event)
 

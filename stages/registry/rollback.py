@@ -36,7 +36,7 @@ def choose(
     state = ledger.state(now.events)
     if version is None:
         store.refuse_moved_by_hand(now)
-        return Choice("rollback", _target(state))
+        version = _target(state)
     if version not in known:
         there = ", ".join(map(str, known)) or "none"
         lost = ": it was there once; to rebuild a registry: make restore"

@@ -48,11 +48,12 @@ def find(digest: str) -> Run | None:
     question = f"tags.digest = '{digest}' and attributes.status = 'FINISHED'"
     with connection.asking() as client:
         runs = client.search_runs(
-            [store.experiment()], question, order_by=["attributes.start_time ASC"], max_results=1
+            [store.experiment()], question, order_by=["attributes.start_time ASC"]
         )
-    if not runs or runs[0].outputs is None:
-        return None
-    return Run(runs[0].info.run_id, runs[0].outputs.model_outputs[0].model_id)
+    for run in runs:
+        if run.outputs and run.outputs.model_outputs:
+            return Run(run.info.run_id, run.outputs.model_outputs[0].model_id)
+    return None
 
 
 def tags(case: evidence.Case) -> dict[str, str]:
@@ -99,11 +100,9 @@ def signature(features: dict[str, contract.Feature]) -> ModelSignature:
 
 def example(case: evidence.Case, features: dict[str, contract.Feature]) -> pd.DataFrame:
     """A few golden rows as the model takes them."""
-    import pyarrow as pa
-
-    rows = files.read_json(case.folder / candidate.GOLDEN)["rows"][:_EXAMPLE_ROWS]
-    columns = {name: [row.get(name) for row in rows] for name in features}
-    return contract.to_frame(pa.table(columns), features)
+    rows = files.read_json(case.folder / candidate.GOLDEN)["rows"]
+    spread = rows[:: len(rows) // _EXAMPLE_ROWS + 1]  # over the whole range of probabilities
+    return contract.to_frame(contract.to_table(spread, features), features)
 
 
 def requirements() -> list[str]:

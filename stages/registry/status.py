@@ -90,7 +90,7 @@ def rows(facts: Facts) -> list[tuple[str, str]]:
 
 def _data(drift: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not drift:
-        yield "data", "nothing has run yet"
+        yield "data", "no reports: nothing has run yet, or they were deleted"
         return
     steps = drift["months"]
     waiting = [step["month"] for step in steps if step.get("labels") == "not due yet"]
@@ -136,9 +136,8 @@ def _production(facts: Facts) -> Iterator[tuple[str, str]]:
     said = f"version {state.production} ({state.digest[:12]}), since {since.when[:10]}"
     auc = ledger.evidence(facts.events, state.digest).get("auc")
     said += f", AUC {auc:.3f} then" if auc is not None else ""
-    by_hand = " by hand" if since.kind == "promote" and since.by_hand else ""
     yield "production", said
-    yield "why", f"{since.kind}{by_hand}, by {since.who}: {since.why}"
+    yield "why", f"{ledger.what(since)} by {since.who}: {since.why}"
     if facts.production_window:
         yield "trained on", months.span(facts.production_window)
     quarantined = sorted({v for v in state.productions if state.is_quarantined(v)})
@@ -209,7 +208,7 @@ def _go_on(facts: Facts) -> str:
     outcome, all_the_same = facts.outcome, "make promote REASON='…'"
     found = facts.next_month
     if not facts.drift:
-        found = "make run"
+        found = "make repro" if facts.events else "make run"
     elif facts.case is None or not facts.case.compare or outcome is None:
         found = "make repro"
     elif not facts.events and facts.registered:  # restored without the ledger's copy

@@ -34,6 +34,8 @@ TRUSTED_TYPES = [
     "sklearn.tree._tree.Tree",
 ]
 
+TOLERANCE = 1e-9  # of the golden rows' probabilities
+
 # Rows that are scored at once: preprocessing holds several copies of them.
 BATCH = 50_000
 
@@ -111,7 +113,24 @@ def load(folder: Path) -> Candidate:
         what = " ".join(str(error).split())
         where = files.relative(folder / MODEL)
         raise UserError(f"{where} cannot be loaded ({what}): type `dvc repro train`") from error
-    return Candidate(found, card, model)
+    loaded = Candidate(found, card, model)
+    _check_golden(loaded, files.read_json(folder / GOLDEN))
+    return loaded
+
+
+def _check_golden(loaded: Candidate, golden: dict[str, Any]) -> None:
+    """Refuse a model that does not answer as it did when it was trained."""
+    import sklearn
+
+    if not golden.get("rows"):
+        return
+    now = loaded.probabilities(contract.to_table(golden["rows"], loaded.features))
+    if max(abs(now - golden["probabilities"])) > TOLERANCE:
+        raise UserError(
+            f"candidate {loaded.digest[:12]} gives other probabilities than when it was trained: "
+            f"with scikit-learn {loaded.card.get('scikit_learn')} then, {sklearn.__version__} now; "
+            "install that one, or train again"
+        )
 
 
 def canonical(archive: bytes) -> bytes:

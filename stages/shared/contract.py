@@ -66,6 +66,15 @@ def facts(schema: pa.Schema) -> dict[str, Any]:
     return found
 
 
+def to_table(rows: list[dict[str, Any]], features: dict[str, Feature]) -> pa.Table:
+    """Rows of plain values, as JSON has them, as a table of the contract's types."""
+    import pyarrow as pa
+
+    kinds = {"number": pa.float64(), "category": pa.string(), "boolean": pa.bool_()}
+    columns = {n: pa.array([row[n] for row in rows], kinds[f.type]) for n, f in features.items()}
+    return pa.table(columns)
+
+
 def to_frame(table: pa.Table, features: dict[str, Feature]) -> pd.DataFrame:
     """The features as every model sees them, in training, comparison and serving alike.
 

@@ -79,6 +79,8 @@ def measure(
             p,
             html,
         )
+    elif html is not None:
+        html.unlink(missing_ok=True)  # it would be of another comparison
     return {name: asdict(distance) for name, distance in found.items() if distance is not None}
 
 
@@ -106,7 +108,8 @@ def _prepared(
         unit = 10.0 ** math.ceil(-math.log10(spread)) if 0 < spread < SMALL else 1.0
         return before * unit, now * unit
     before, now = _as_text(before), _as_text(now)
-    counts = before.value_counts()
+    # Counted on both sides: values chosen for being frequent on one are rarer on the other.
+    counts = before.value_counts().add(now.value_counts(), fill_value=0)
     ranked = sorted(counts.index, key=lambda value: (-counts[value], value))
     kept = set(ranked[: max(2, min(len(before), len(now)) // ROWS_PER_VALUE)])
     return before.where(before.isin(kept), OTHER), now.where(now.isin(kept), OTHER)

@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A section of params.yaml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Data(Section):
@@ -48,7 +48,7 @@ class Data(Section):
         for key in ("id", "label"):
             if info.data.get(key) in value:
                 raise ValueError(f"{info.data[key]!r} is the {key}, and cannot be a feature too")
-        return value
+        return dict(sorted(value.items()))  # DVC does not see another order: nor may an output
 
 
 class Ingest(Section):

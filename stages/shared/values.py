@@ -31,6 +31,9 @@ LABEL_FALSE = ("false", "0", "0.0")
 NOT_A_NUMBER = "not a number"
 NOT_FINITE = "not a finite number"
 NOT_A_BOOLEAN = "not a boolean (true, false, yes, no, 1, 0)"
+# Squares of larger ones overflow what estimators reckon in.
+LARGEST = 1e30
+TOO_LARGE = "beyond 1e+30"
 NOT_A_LABEL = "not a label (0, 1, true, false): name the positive value in data.positive"
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
@@ -49,11 +52,18 @@ def feature(column: pa.ChunkedArray, kind: Literal["number", "category", "boolea
 
 
 def number(column: pa.ChunkedArray) -> Parsed:
-    """Read as float64; infinities, also by overflow (1e400), are bad."""
+    """Read as float64; infinities, also by overflow (1e400), and numbers beyond 1e30 are bad."""
     numbers, not_a_number = _as_float64(column)
-    not_finite = pc.and_(pc.is_valid(numbers), pc.is_inf(numbers))
-    bad = {NOT_A_NUMBER: not_a_number, NOT_FINITE: _rows(not_finite)}
-    return Parsed(_null_where(not_finite, numbers), _only_found(bad))
+    beyond = pc.greater(pc.abs(numbers), LARGEST)
+    if not pc.any(beyond).as_py():
+        return Parsed(numbers, _only_found({NOT_A_NUMBER: not_a_number}))
+    infinite = pc.is_inf(numbers)
+    bad = {
+        NOT_A_NUMBER: not_a_number,
+        NOT_FINITE: _rows(infinite),
+        TOO_LARGE: _rows(pc.and_not(beyond, infinite)),
+    }
+    return Parsed(_null_where(beyond, numbers), _only_found(bad))
 
 
 def boolean(column: pa.ChunkedArray) -> Parsed:
@@ -88,7 +98,10 @@ def label(column: pa.ChunkedArray, positive: str | None) -> Parsed:
         text, wanted = pc.utf8_lower(text), wanted.lower()
     hit = pc.equal(text, wanted)
     known = pc.or_(hit, pc.is_valid(_without_missing(text)))
-    return Parsed(_null_where(pc.invert(known), hit).cast(pa.int8()), {})
+    # Read as "stayed", a month written in another way would teach that nobody leaves.
+    alike = pc.and_not(pc.equal(pc.utf8_lower(text), wanted.lower()), hit)
+    bad = {f"written otherwise than data.positive, {wanted!r}": _rows(alike)}
+    return Parsed(_null_where(pc.invert(known), hit).cast(pa.int8()), _only_found(bad))
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
