@@ -79,8 +79,7 @@ gc: .venv/installed ## free disk: never what the ledger names
 	@python -m stages.registry.gc
 
 mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
-	@mlflow server --backend-store-uri sqlite:///mlflow/mlflow.db --artifacts-destination mlflow/artifacts \
-	  --host 127.0.0.1 --port $(or $(PORT),5000) --workers 1
+	@python -m stages.registry.pages $(call option,port,PORT)
 
 test: .venv/installed ## all tests
 	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

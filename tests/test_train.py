@@ -150,7 +150,7 @@ def test_a_window_with_nothing_to_learn_is_refused_in_words(labels: list[int]) -
         ({"leaves": 3}, "params.yaml: train.hist_gradient_boosting: .*'leaves'"),
         ({"n_jobs": 4}, "train.hist_gradient_boosting.n_jobs: take it out"),
         ({"random_state": 4}, "train.hist_gradient_boosting.random_state: take it out"),
-        ({"max_iter": -1}, "params.yaml: train.hist_gradient_boosting cannot be trained: .*max_iter"),
+        ({"max_iter": -1}, "train.hist_gradient_boosting cannot be trained: .*max_iter"),
     ],
 )
 def test_hyperparameters_that_do_not_exist_or_fit_are_named(
