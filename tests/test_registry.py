@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import subprocess
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -509,6 +511,7 @@ def test_gc_frees_what_nobody_names_and_restore_still_finds_what_the_ledger_name
         shop.clone.dvc("commit", "--force", "train", "evaluate", "compare")
         assert shop.stage().status == 0
     (files.MEMORY / "candidates").mkdir(parents=True, exist_ok=True)
+    old_month = committed_and_replaced(shop, b"a month that only an old commit names")
     cache = files.ROOT / ".dvc" / "cache"
     before = gc.size(cache)
     said = shop.call(gc.main)
@@ -516,6 +519,7 @@ def test_gc_frees_what_nobody_names_and_restore_still_finds_what_the_ledger_name
     assert said.out.startswith("gc: 0.")
     assert said.out.endswith("MB are free; 1 MLflow run deleted\n")
     assert gc.size(cache) < before
+    assert old_month.is_file()
     assert not files.MEMORY.exists()
     assert {run.data.tags["digest"] for run in runs()} == {digests[0], digests[2]}
 
@@ -530,6 +534,20 @@ def test_gc_frees_what_nobody_names_and_restore_still_finds_what_the_ledger_name
     assert known == {1: digests[0], 2: digests[2]}
     assert candidate.digest(store.fetch(1)) == digests[0]
     assert {run.data.metrics["compare.gain"] for run in runs()} == {0.01}
+
+
+def committed_and_replaced(shop: Shop, month: bytes) -> Path:
+    """Commit a raw month, replace it; returns where DVC's cache has the old one."""
+    raw = files.ROOT / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(files.ROOT))
+    for content in (month, b"the same month with its labels"):
+        (raw / "2024-01.csv").write_bytes(content)
+        shop.clone.dvc("add", "raw")
+        subprocess.run([*git, "add", "--force", "raw.dvc"], check=True)
+        subprocess.run([*git, "commit", "--quiet", "--message=month"], check=True)
+    md5 = hashlib.md5(month, usedforsecurity=False).hexdigest()
+    return files.ROOT / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def runs() -> list[Any]:

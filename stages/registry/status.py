@@ -124,7 +124,8 @@ def _candidate(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.stale:
         yield "", f"but production is {_named(facts.state.production)} by now"
     if facts.outcome and case.compare:
-        yield "outcome", facts.outcome
+        since = ", and rolled back since" if case.digest in facts.state.quarantined else ""
+        yield "outcome", facts.outcome + since
 
 
 def _production(facts: Facts) -> Iterator[tuple[str, str]]:
