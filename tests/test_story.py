@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -162,44 +161,3 @@ def test_the_registry_can_be_deleted_and_restored(clone: Clone) -> None:
     clone.make("restore")
     assert clone.registry() == before
     assert clone.make("history") == history
-
-
-@pytest.mark.parametrize("where", [[], ["--temp"], ["--queue"]])
-def test_experiments_read_the_registry_and_move_nothing(clone: Clone, where: list[str]) -> None:
-    before = clone.registry()
-    clone.commit("before the experiment")
-    seed = str(len(where) + len("".join(where)))
-    clone.run(
-        "dvc", "exp", "run", *where, "--name", f"trees{seed}",
-        "-S", "train.estimator=hist_gradient_boosting", "-S", f"train.seed={seed}",
-    )  # fmt: skip
-    if where == ["--queue"]:
-        clone.run("dvc", "queue", "start")
-        _wait_for_the_queue(clone)
-    shown = json.loads(clone.run("dvc", "exp", "show", "--json"))
-    assert f"trees{seed}" in json.dumps(shown)
-    assert clone.registry() == before
-    clone.run("git", "checkout", "--quiet", ".")
-    clone.run("dvc", "checkout", "--quiet")
-
-
-def _wait_for_the_queue(clone: Clone) -> None:
-    for _ in range(120):
-        said = clone.run("dvc", "queue", "status")
-        if "Queued" not in said and "Running" not in said:
-            assert "Success" in said, said
-            return
-        clone.run("sleep", "1")
-    raise AssertionError(said)
-
-
-def test_an_experiment_that_is_applied_awaits_a_person_who_promotes_it(clone: Clone) -> None:
-    clone.run("dvc", "exp", "apply", "trees0")
-    assert clone.report("compare")["verdict"] == "promote"
-    before = clone.registry()
-    assert before["alias"] == {"production": 2}
-    clone.make("promote")
-    after = clone.registry()
-    assert after["alias"] == {"production": 4}
-    assert len(after["events"]) == len(before["events"]) + 1
-    assert ran(clone.make("repro")) == set()
