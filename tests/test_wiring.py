@@ -71,7 +71,7 @@ def test_the_stages_are_the_six_of_the_design_in_their_order() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_every_module_that_it_imports_and_no_other(stage: str) -> None:
     imported = {str(p.relative_to(files.ROOT)) for p in reached(files.ROOT / f"stages/{stage}.py")}
-    # One input for all: DVC reads dvc.lock at every call, and that takes a millisecond a line.
+    # One input for all: see docs/why.md.
     shared = {path for path in imported if path.startswith("stages/shared/")}
     assert shared
     assert "stages/shared" in WIRING[stage]["deps"]
