@@ -64,7 +64,7 @@ def _swap(months: list[Path], raw: Path, and_then: Callable[[], object]) -> None
         new.rename(raw)
         placed = True
         and_then()
-    except BaseException:
+    except BaseException:  # Ctrl-C too: undo, and let it go on
         if placed:
             raw.rename(new)
         recover(raw)
