@@ -45,8 +45,8 @@ help: ## list the targets
 
 run: .venv/installed ## from a bare clone to a model in production; again: the loop goes on
 	@python -m data.cdnow start
-	@python -m stages.repro
-	@python -m stages.registry.status
+	@python -m stages.commands.repro
+	@python -m stages.commands.status
 
 data: .venv/installed ## get the default data, up to the start month
 	@python -m data.cdnow start
@@ -55,31 +55,31 @@ month: .venv/installed ## let the next month arrive
 	@python -m data.cdnow next
 
 repro: .venv/installed ## run what changed, and say what ran and why
-	@python -m stages.repro
+	@python -m stages.commands.repro
 
 promote: .venv/installed ## carry out an awaiting verdict; with REASON=… promote by hand
 	@python -m stages.promote --by-hand $(call option,reason,REASON)
 
 rollback: .venv/installed ## put the previous model back [VERSION=n] [REASON=…]
-	@python -m stages.registry.rollback $(call option,version,VERSION) $(call option,reason,REASON)
+	@python -m stages.commands.rollback $(call option,version,VERSION) $(call option,reason,REASON)
 
 history: .venv/installed ## every move of the alias [AS_OF=YYYY-MM-DD]
-	@python -m stages.registry.history $(call option,as-of,AS_OF)
+	@python -m stages.commands.history $(call option,as-of,AS_OF)
 
 status: .venv/installed ## where everything stands, and what to do next
-	@python -m stages.registry.status
+	@python -m stages.commands.status
 
 adopt: .venv/installed ## your own data: DATA=folder ID=column LABEL=column [KEEP=columns]
 	@python -m data.adopt $(call option,data,DATA) $(call option,id,ID) $(call option,label,LABEL) $(call option,keep,KEEP)
 
 restore: .venv/installed ## rebuild the registry from DVC's files and the ledger's copy
-	@python -m stages.registry.restore
+	@python -m stages.commands.restore
 
 gc: .venv/installed ## free disk: never what the ledger names
-	@python -m stages.registry.gc
+	@python -m stages.commands.gc
 
 mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
-	@python -m stages.registry.pages $(call option,port,PORT)
+	@python -m stages.commands.pages $(call option,port,PORT)
 
 test: .venv/installed ## all tests
 	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

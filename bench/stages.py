@@ -41,7 +41,7 @@ def main() -> list[tuple[str, str, str]]:
         root = Path(name)
         for part in ("stages", "data/raw"):
             shutil.copytree(files.ROOT / part, root / part)
-        for part in ("params.yaml", "dvc.lock"):
+        for part in ("params.yaml", "dvc.yaml", "dvc.lock"):
             shutil.copy2(files.ROOT / part, root / part)
         for stage, modules in IMPORTS.items():
             whole = seconds(["-m", f"stages.{stage}"], root)

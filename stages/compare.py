@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.shared import candidate, contract, errors, files, params, resampling, window
+from stages.shared import candidate, errors, files, params, resampling, scoring
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from stages.registry.store import Production
-    from stages.shared.candidate import Candidate
     from stages.shared.params import Compare
     from stages.shared.resampling import Floats, Labels
 
@@ -205,17 +202,17 @@ def main() -> None:
     from stages.registry import store  # MLflow: seconds
 
     p = params.compare()
-    table = window.read(files.HOLDOUT)
     model = candidate.load(files.CANDIDATE)
     evaluated = files.read_json(files.REPORTS / "evaluate.json")
-    churned = table[contract.facts(table.schema)["label"]].to_numpy().astype(np.int8)
+    churned = scoring.labels(files.HOLDOUT)
     now = store.production()
     production = candidate.load(store.fetch(now.version)) if now.version is not None else None
     why_not = incomparable(model.card, production.card) if production else None
     nothing_to_see = unmeasured(churned)
     gain = None
     if production and not why_not and not nothing_to_see and production.digest != model.digest:
-        gain = _score(table, churned, model, production, p)
+        ours, theirs = scoring.scores(files.HOLDOUT, [model, production])
+        gain = measure(churned, ours, theirs, p)
     decision = decide(
         gates=evaluated["reasons"],
         already=already(model.digest, now),
@@ -256,12 +253,6 @@ def already(digest: str, now: Production) -> str | None:
             f"`make rollback VERSION={now.quarantined[digest]} REASON=…` would put it back"
         )
     return None
-
-
-def _score(
-    table: pa.Table, churned: Labels, ours: Candidate, theirs: Candidate, p: Compare
-) -> Gain:
-    return measure(churned, ours.probabilities(table), theirs.probabilities(table), p)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ When nothing has drifted it is the same window, and the files are the same bytes
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from stages.shared import contract, errors, files, months, params, split, window
@@ -96,34 +96,45 @@ def arrive(
     window = state.window or (newest if two_classes else ())
     if not window:
         why_not = "all known labels are the same" if newest else "no month's labels are known"
-        return state, _unjudged(month, p, f"{why_not} yet")
+        return state, _step(month, p, f"{why_not} yet")
     if not state.window and month.name in window:
-        return State(window), _unjudged(month, p, "the first window", renewed=True)
+        return State(window), replace(_step(month, p, "the first window"), renewed=True)
     columns, reason = {}, f"too small to judge: {month.rows} rows, drift.min_rows is {p.min_rows}"
     if month.rows >= p.min_rows:
         columns = judge(window, month.name)
         reason = f"{_count(columns)} of {len(columns)} columns drifted"
-    share = drifted_share(columns) if columns else None
-    triggered = share is not None and share >= p.threshold
-    after = State(window, state.pending or (month.name if triggered else None))
+    step = _step(month, p, reason, window, columns)
+    after = State(window, state.pending or (month.name if step.triggered else None))
     why = renewal(after, newest[-1], month.name, p.max_age_months)
-    if why and not two_classes:
-        reason, why = f"{reason}; {why}, but all of them are the same: the window stays", None
-    elif why:
-        after = State(newest)
-        reason += f"; {why}: the window is now {months.span(newest)}"
+    if why and two_classes:
+        told = f"{reason}; {why}: the window is now {months.span(newest)}"
+        return State(newest), replace(step, renewed=True, reason=told)
+    if why:
+        reason += f"; {why}, but all of them are the same: the window stays"
     elif after.pending:
         reason += f"; waits for the labels of {after.pending}"
-    return after, Step(
+    return after, replace(step, reason=reason)
+
+
+def _step(
+    month: Month,
+    p: Drift,
+    reason: str,
+    window: tuple[str, ...] | None = None,
+    columns: dict[str, dict[str, Any]] | None = None,
+) -> Step:
+    """A month's step before anything follows from it; without columns it was not judged."""
+    share = drifted_share(columns) if columns else None
+    return Step(
         month=month.name,
         rows=month.rows,
         window=window,
         share=share,
         threshold=p.threshold,
-        triggered=triggered,
-        renewed=bool(why),
+        triggered=share is not None and share >= p.threshold,
+        renewed=False,
         reason=reason,
-        columns=columns,
+        columns=columns or {},
     )
 
 
@@ -156,20 +167,6 @@ def drifted_share(columns: dict[str, dict[str, Any]]) -> float:
 
 def _count(columns: dict[str, dict[str, Any]]) -> int:
     return sum(column["drifted"] for column in columns.values())
-
-
-def _unjudged(month: Month, p: Drift, reason: str, *, renewed: bool = False) -> Step:
-    return Step(
-        month=month.name,
-        rows=month.rows,
-        window=None,
-        share=None,
-        threshold=p.threshold,
-        triggered=False,
-        renewed=renewed,
-        reason=reason,
-        columns={},
-    )
 
 
 def labels(month: Month, newest: str, label_delay: int) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import metrics
 
-from stages.shared import candidate, contract, errors, files, params, resampling, window
+from stages.shared import candidate, errors, files, params, resampling, scoring
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -165,10 +165,9 @@ def _calibration(churned: Labels, scores: Floats) -> list[dict[str, float]]:
 def main() -> None:
     """Score the candidate on the holdout; write metrics and plots."""
     p = params.evaluate()
-    table = window.read(files.HOLDOUT)
     model = candidate.load(files.CANDIDATE)
-    churned = table[contract.facts(table.schema)["label"]].to_numpy().astype(np.int8)
-    scores = model.probabilities(table)
+    churned = scoring.labels(files.HOLDOUT)
+    (scores,) = scoring.scores(files.HOLDOUT, [model])
     threshold = model.card["decision_threshold"]
     found = evaluate(churned, scores, threshold, p)
     for name, points in plots(churned, scores, threshold).items():

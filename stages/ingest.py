@@ -12,6 +12,8 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ruamel.yaml import YAML
+
 from stages.shared import contract, errors, files, memory, params, snapshots
 from stages.shared.errors import UserError
 
@@ -63,9 +65,28 @@ class Judged(NamedTuple):
 def main() -> None:
     """Ingest the months that params.yaml names, and report."""
     data, limits = params.data(), params.ingest()
+    watched(data.snapshots, (files.ROOT / "dvc.yaml").read_text())
     out, known = Folders(files.MONTHS, files.REJECTED), files.MEMORY / "ingest.json"
     report = ingest(files.ROOT / data.snapshots, out, known, data, limits.max_rejected_share)
     files.write_json(files.REPORTS / "ingest.json", report)
+
+
+def watched(snapshots: str, wiring: str) -> None:
+    """Refuse a folder of snapshots that DVC would not see change.
+
+    dvc.yaml could take the name from params.yaml, but DVC's templates cost every `dvc repro` a
+    tenth of its time.
+
+    Args:
+        snapshots: ``data.snapshots`` of params.yaml.
+        wiring: the text of dvc.yaml.
+    """
+    inputs = YAML(typ="safe").load(wiring)["stages"]["ingest"]["deps"]
+    if snapshots not in inputs:
+        raise UserError(
+            f"params.yaml: data.snapshots is {snapshots!r}, but dvc.yaml names {inputs[0]!r} as "
+            "input of the stage ingest: write the same folder in both"
+        )
 
 
 def ingest(
@@ -246,7 +267,8 @@ def _closing_line(reports: list[dict[str, Any]], read: int, gone: int) -> str:
     parts += [f"{gone:,} removed"] if gone else []
     unknown = sorted({name for report in reports for name in report["unknown_columns"]})
     if unknown:
-        names = ", ".join(unknown[:COLUMNS_SHOWN]) + ", ..." * (len(unknown) > COLUMNS_SHOWN)
+        shown = [name or "one without a name" for name in unknown[:COLUMNS_SHOWN]]
+        names = ", ".join(shown) + ", ..." * (len(unknown) > COLUMNS_SHOWN)
         parts.append(f"{_count(len(unknown), 'column')} not in the contract ({names})")
     return f"ingest: {', '.join(parts)}"
 

@@ -458,6 +458,12 @@ def test_a_column_that_the_contract_does_not_know_is_not_used(place: Place) -> N
     assert report["months"][0]["unknown_columns"] == ["age.1", "id "]
 
 
+def test_a_column_without_a_name_is_told_as_one(place: Place, capsys: Any) -> None:
+    place.put("id,age,\n1,30,x\n")
+    place.ingest(features={"age": {"type": "number"}})
+    assert "1 column not in the contract (one without a name)" in capsys.readouterr().out
+
+
 def test_one_row_is_a_month(place: Place) -> None:
     place.put(HEADER + "1,30,basic,x,yes,1")
     assert place.ingest()["months"][0]["rows"] == 1
@@ -466,6 +472,7 @@ def test_one_row_is_a_month(place: Place) -> None:
 def test_the_stage_reads_params_yaml_and_leaves_its_report(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     shutil.copytree(files.ROOT / "stages", clone / "stages")
+    shutil.copy(files.ROOT / "dvc.yaml", clone / "dvc.yaml")
     (clone / "params.yaml").write_text(
         "data: {id: id, label: left, label_delay: 1, features: {age: {type: number, min: 0}}}\n"
         "ingest: {max_rejected_share: 0.5}\n"

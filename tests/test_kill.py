@@ -19,9 +19,9 @@ PROMOTE = "from stages import promote; status = run(promote.main)"
 BY_HAND = (
     "from stages import promote; status = run(promote.main, '--by-hand', '--reason', 'I say so')"
 )
-ROLLBACK = "from stages.registry import rollback; status = run(rollback.main)"
-RESTORE = "from stages.registry import restore; status = run(restore.main)"
-STATUS = "from stages.registry import status as where; status = run(where.main)"
+ROLLBACK = "from stages.commands import rollback; status = run(rollback.main)"
+RESTORE = "from stages.commands import restore; status = run(restore.main)"
+STATUS = "from stages.commands import status as where; status = run(where.main)"
 
 # What the registry, the copy and the receipt say, without what differs from one day to the next.
 TELL = """
@@ -223,7 +223,8 @@ def test_a_gc_survives_a_kill_and_takes_nothing_that_a_version_needs(field: Fiel
     assert field.do(PROMOTE).status == 0
     digests.append(field.promoted(3.0, 1))
     collect = """
-from stages.registry import gc, store
+from stages.commands import gc
+from stages.registry import store
 gc._delete_runs(gc._kept_digests(store.read().events))
 status = 0
 """

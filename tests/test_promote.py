@@ -15,8 +15,9 @@ import registry_fixtures
 from registry_fixtures import REASONS, Shop
 
 from stages import promote
+from stages.commands import rollback
 from stages.promote import Decision, Facts
-from stages.registry import evidence, ledger, rollback, store
+from stages.registry import evidence, ledger, store
 from stages.shared import files
 from stages.shared.errors import UserError
 

@@ -15,18 +15,8 @@ import registry_fixtures
 from registry_fixtures import REASONS, Shop
 
 from stages import promote
-from stages.registry import (
-    evidence,
-    gc,
-    history,
-    ledger,
-    ledger_copy,
-    pages,
-    restore,
-    rollback,
-    status,
-    store,
-)
+from stages.commands import gc, history, pages, restore, rollback, status
+from stages.registry import evidence, ledger, ledger_copy, store
 from stages.shared import candidate, files
 from stages.shared.errors import UserError
 

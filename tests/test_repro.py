@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stages import repro
+from stages.commands import repro
 
 LINES = [
     "'data/raw.dvc' didn't change, skipping\n",

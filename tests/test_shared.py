@@ -9,10 +9,12 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from stages.shared import candidate, contract, errors, files, months, params, split
+from stages.shared import candidate, contract, errors, files, months, params, scoring, split, window
 from stages.shared.contract import Feature
 from stages.shared.errors import UserError
 
@@ -221,6 +223,34 @@ def test_the_contract_travels_with_a_table_and_comes_back_equal() -> None:
     table = contract.stamp(pa.table({"x": [1]}), {"features": plain})
     assert contract.from_dict(contract.facts(table.schema)["features"]) == FEATURES
     assert contract.facts(pa.schema([])) == {}
+
+
+def test_a_holdout_is_scored_batch_by_batch_as_it_is_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    of_rows = np.arange(10.0)
+    table = pa.table({"spend": of_rows, "left": pa.array([0, 1] * 5, pa.int8())})
+    features = {"spend": contract.Feature(type="number")}
+    facts = {"label": "left", "features": contract.to_dict(features)}
+    pq.write_table(contract.stamp(table, facts), tmp_path / "holdout", row_group_size=4)
+    pq.write_table(contract.stamp(table[:0], facts), tmp_path / "nobody")
+    models = []
+    for sign in (1, -1):
+        model = make_pipeline(FunctionTransformer(), LogisticRegression())
+        model.fit(pd.DataFrame({"spend": sign * of_rows}), [0] * 5 + [1] * 5)
+        models.append(candidate.Candidate("", facts, model))
+    whole = [one.probabilities(table) for one in models]
+    monkeypatch.setattr(window, "BATCH", 3)
+    found = scoring.scores(tmp_path / "holdout", models)
+    assert [part.tolist() for part in found] == [part.tolist() for part in whole]
+    assert found[0][-1] > found[1][-1]
+    assert scoring.labels(tmp_path / "holdout").tolist() == [0, 1] * 5
+    assert [len(part) for part in scoring.scores(tmp_path / "nobody", models)] == [0, 0]
+    assert len(scoring.labels(tmp_path / "nobody")) == 0
 
 
 def test_a_damaged_candidate_is_refused_in_one_line(tmp_path: Path) -> None:

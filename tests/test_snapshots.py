@@ -231,3 +231,5 @@ def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "2020-01.csv"
     path.symlink_to(tmp_path / "gone.csv")
     assert problem(path) == "cannot be read (No such file or directory): get it again"
+    with pytest.raises(UserError, match=r"2020-01\.csv is a link to a file that is gone: mend it"):
+        snapshots.find(tmp_path)

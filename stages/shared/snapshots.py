@@ -79,6 +79,8 @@ def find(folder: Path) -> dict[str, Path]:
             continue
         if path.suffix not in SUFFIXES or not calendar.is_month(path.stem) or path.is_dir():
             raise problem(path, "is no month: name it YYYY-MM.csv or YYYY-MM.parquet, or move it")
+        if not path.exists():
+            raise problem(path, "is a link to a file that is gone: mend it, or remove it")
         if path.stem in found:
             raise problem(path, f"and {found[path.stem].name} are one month: remove one of them")
         found[path.stem] = path
@@ -102,7 +104,7 @@ def read(path: Path, columns: Collection[str] | None = None) -> Snapshot:
         UserError: the file as a whole is of no use.
     """
     try:
-        if not path.stat().st_size:
+        if path.stat().st_size == 0:
             raise problem(path, "is empty: put the month's rows there, or remove it")
         return _read_csv(path, columns) if path.suffix == ".csv" else _read_parquet(path, columns)
     except OSError as error:

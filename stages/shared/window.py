@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-BATCH = 100_000  # rows in memory at a time
+BATCH = 50_000  # rows in memory at a time
 # So many customers are never all in the holdout; only with fewer must each be looked at.
 SURELY = 1000
 
@@ -27,9 +27,9 @@ def month_path(month: str, folder: Path) -> Path:
 
 
 def sample(
-    chosen: Sequence[str], folder: Path, columns: list[str], rows: int, seed: int
+    chosen: Sequence[str], folder: Path, columns: list[str], most: int, seed: int
 ) -> pa.Table:
-    """At most ``rows`` rows of the months together, drawn evenly without replacement.
+    """At most ``most`` rows of the months together, drawn evenly without replacement.
 
     The draw depends on the seed, the months and how many rows they have, and on nothing else.
     Months are read in batches, so that memory holds little more than the sample.
@@ -38,8 +38,8 @@ def sample(
     total = sum(sizes)
     rng = np.random.default_rng([seed, *(months.number(month) for month in chosen)])
     drawn = np.arange(total)
-    if total > rows:
-        drawn = np.sort(rng.choice(total, size=rows, replace=False))
+    if total > most:
+        drawn = np.sort(rng.choice(total, size=most, replace=False))
     parts, start = [], 0
     for batch in batches(chosen, folder, columns):
         here = drawn[(drawn >= start) & (drawn < start + len(batch))] - start
@@ -51,13 +51,18 @@ def sample(
 def batches(chosen: Sequence[str], folder: Path, columns: list[str] | None) -> Iterator[pa.Table]:
     """The rows of the months, in order, some at a time; without their metadata."""
     for month in chosen:
-        with pq.ParquetFile(month_path(month, folder)) as file:
-            for batch in file.iter_batches(BATCH, columns=columns):
-                yield pa.Table.from_batches([batch]).replace_schema_metadata()
+        yield from rows(month_path(month, folder), columns)
+
+
+def rows(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of one file, some at a time; without their metadata."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH, columns=columns):
+            yield pa.Table.from_batches([batch]).replace_schema_metadata()
 
 
 def read(path: Path) -> pa.Table:
-    """All rows of ``train`` or ``holdout``, with what the file says of itself.
+    """All rows of a file at once, with what it says of itself.
 
     In batches, and in memory that goes back to the system: decoding the whole file at once takes
     three times what it holds, and Arrow's own allocator keeps that.
@@ -94,12 +99,12 @@ def write(
     ):
         for month in window:
             for batch in batches([month], folder, None):
-                rows = batch.filter(pc.is_valid(batch[facts["label"]])).cast(schema)
-                ids = rows[facts["id"]].to_numpy()
+                labelled = batch.filter(pc.is_valid(batch[facts["label"]])).cast(schema)
+                ids = labelled[facts["id"]].to_numpy()
                 held = pa.array(split.in_holdout(ids, how["salt"], how["holdout_share"]))
-                train_rows.write_table(rows.filter(pc.invert(held)))
+                train_rows.write_table(labelled.filter(pc.invert(held)))
                 if month == window[-1]:
-                    holdout_rows.write_table(rows.filter(held))
+                    holdout_rows.write_table(labelled.filter(held))
 
 
 def count(path: Path, label: str) -> tuple[int, int]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from stages.registry import cli, connection, dvc, evidence, ledger, moves, restore, store
+from stages.commands import restore
+from stages.registry import cli, connection, dvc, evidence, ledger, moves, store
 from stages.shared import errors, files
 from stages.shared.errors import UserError
 

@@ -1,0 +1,1 @@
+"""What people type beside the stages: each module is one `make` target."""
