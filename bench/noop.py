@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.pairs import row
 from stages.shared import files
 
-RUNS = 7
+RUNS = 15
 EMPTY = "stages:\n" + "".join(
     f"  stage{i}:\n    cmd: touch out{i}\n    deps: [{f'out{i - 1}' if i else 'in'}]\n"
     f"    outs: [out{i}]\n"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.shared import candidate, contract, errors, files, months, params, scoring, split, window
+from stages.shared import candidate, contract, errors, files, months, params, scoring, split
 from stages.shared.contract import Feature
 from stages.shared.errors import UserError
 
@@ -244,7 +244,7 @@ def test_a_holdout_is_scored_batch_by_batch_as_it_is_as_a_whole(
         model.fit(pd.DataFrame({"spend": sign * of_rows}), [0] * 5 + [1] * 5)
         models.append(candidate.Candidate("", facts, model))
     whole = [one.probabilities(table) for one in models]
-    monkeypatch.setattr(window, "BATCH", 3)
+    monkeypatch.setattr(scoring, "BATCH", 3)
     found = scoring.scores(tmp_path / "holdout", models)
     assert [part.tolist() for part in found] == [part.tolist() for part in whole]
     assert found[0][-1] > found[1][-1]

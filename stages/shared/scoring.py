@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.shared import contract, window
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from stages.shared.candidate import Candidate
     from stages.shared.resampling import Floats, Labels
+
+# Preprocessing holds several copies of the rows that are scored at once.
+BATCH = 10_000
 
 
 def labels(holdout: Path) -> Labels:
@@ -34,8 +38,9 @@ def scores(holdout: Path, models: Sequence[Candidate]) -> list[Floats]:
     Returns:
         For each model an array of shape (n,).
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once took
     found: list[list[Floats]] = [[np.zeros(0)] for _ in models]
-    for rows in window.rows(holdout):
+    for rows in window.rows(holdout, at_once=BATCH):
         for parts, model in zip(found, models, strict=True):
             parts.append(model.probabilities(rows))
     return [np.concatenate(parts) for parts in found]

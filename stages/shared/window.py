@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-BATCH = 50_000  # rows in memory at a time
+BATCH = 100_000  # rows in memory at a time
 # So many customers are never all in the holdout; only with fewer must each be looked at.
 SURELY = 1000
 
@@ -54,10 +54,10 @@ def batches(chosen: Sequence[str], folder: Path, columns: list[str] | None) -> I
         yield from rows(month_path(month, folder), columns)
 
 
-def rows(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def rows(path: Path, columns: list[str] | None = None, at_once: int = BATCH) -> Iterator[pa.Table]:
     """The rows of one file, some at a time; without their metadata."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH, columns=columns):
+        for batch in file.iter_batches(at_once, columns=columns):
             yield pa.Table.from_batches([batch]).replace_schema_metadata()
 
 
