@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format bench data month repro promote rollback history status adopt \
-        restore gc mlflow lock relock
+        restore gc features serve mlflow lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -46,6 +46,7 @@ help: ## list the targets
 run: .venv/installed ## from a bare clone to a model in production; again: the loop goes on
 	@python -m data.cdnow start
 	@python -m stages.commands.repro
+	@python -m serve.features
 	@python -m stages.commands.status
 
 data: .venv/installed ## get the default data, up to the start month
@@ -56,6 +57,7 @@ month: .venv/installed ## let the next month arrive
 
 repro: .venv/installed ## run what changed, and say what ran and why
 	@python -m stages.commands.repro
+	@python -m serve.features
 
 promote: .venv/installed ## carry out an awaiting verdict; with REASON=… promote by hand
 	@python -m stages.promote --by-hand $(call option,reason,REASON)
@@ -77,6 +79,12 @@ restore: .venv/installed ## rebuild the registry from DVC's files and the ledger
 
 gc: .venv/installed ## free disk: never what the ledger names
 	@python -m stages.commands.gc
+
+features: .venv/installed ## fill the online store that answers predictions by id
+	@python -m serve.features
+
+serve: .venv/installed ## answer with the model in production [PORT=n]
+	@exec python -m serve $(call option,port,PORT)
 
 mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
 	@python -m stages.commands.pages $(call option,port,PORT)

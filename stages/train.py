@@ -26,7 +26,17 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from stages.shared import candidate, contract, errors, files, months, params, window
+from stages.shared import (
+    candidate,
+    contract,
+    errors,
+    export,
+    files,
+    months,
+    params,
+    servable,
+    window,
+)
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -212,6 +222,26 @@ def golden_rows(
     return {"rows": plain, "probabilities": candidate.churn_probability(model, rows).tolist()}
 
 
+def check_servable(
+    served: tuple[servable.Plan, bytes | None],
+    golden: dict[str, Any],
+    features: dict[str, Feature],
+) -> None:
+    """Refuse a model whose servable does not answer as it does.
+
+    Raises:
+        UserError: a golden row has another probability.
+    """
+    columns = [[row[name] for row in golden["rows"]] for name in features]
+    now = servable.assemble(*served).many(columns)
+    off = float(np.abs(now - golden["probabilities"]).max())
+    if off > candidate.TOLERANCE:
+        raise UserError(
+            f"the model's form for the server answers otherwise, by up to {off:.2g}: a hyper-"
+            "parameter of train.… in params.yaml makes a model that cannot be served; take it out"
+        )
+
+
 def _plain(value: Any, feature: Feature) -> Any:
     if pd.isna(value):
         return None
@@ -247,7 +277,9 @@ def main() -> None:
     }
     with threadpool_limits(1):
         golden = golden_rows(model, frame, features)
-    digest = candidate.save(files.CANDIDATE, model, card, golden)
+        served = export.servable(model.estimator.estimator, features)
+    check_servable(served, golden, features)
+    digest = candidate.save(files.CANDIDATE, model, card, golden, served)
     report = {
         "digest": digest,
         "window": chosen,

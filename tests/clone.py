@@ -19,7 +19,7 @@ from stages.shared import files
 
 COPIED = (
     ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "dvc.yaml",
-    "params.yaml", "requirements.txt", "stages", "data/__init__.py", "data/adopt.py",
+    "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py", "data/adopt.py",
     "data/adoption", "data/cdnow.py",
 )  # fmt: skip
 

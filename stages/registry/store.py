@@ -123,6 +123,27 @@ def point(version: int) -> None:
         client.set_registered_model_alias(MODEL, ALIAS, str(version))
 
 
+def named() -> Version | None:
+    """The version that the alias names at this moment, whatever the ledger says."""
+    from mlflow.exceptions import MlflowException
+
+    if not exists():
+        raise UserError(f"there is no registry at {shown()}: type `make run`")
+    with asking() as client:
+        try:
+            return _version(client.get_model_version_by_alias(MODEL, ALIAS))
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                return None
+            raise
+
+
+def metrics(run_id: str) -> dict[str, float]:
+    """A run's metrics, by name."""
+    with asking() as client:
+        return dict(client.get_run(run_id).data.metrics)
+
+
 def versions() -> dict[int, Version]:
     """All registered versions by their number."""
     if not exists():

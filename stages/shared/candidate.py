@@ -1,8 +1,9 @@
-"""A candidate is a folder of three files, and is known by their digest.
+"""A candidate is a folder of a few files, and is known by their digest.
 
 ``model.skops`` the fitted scikit-learn pipeline, without pickle; ``model.json`` its card: contract,
 window, split, estimator, decision threshold; ``golden.json`` some rows with the probabilities that
-the model gave them, so that whoever loads it elsewhere can tell that it still is the same model.
+the model gave them, so that whoever loads it elsewhere can tell that it still is the same model;
+``servable.json`` and, for trees, ``servable.trees`` the form that the server loads.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.shared import contract, files
+from stages.shared import contract, files, servable
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MODEL, CARD, GOLDEN = "model.skops", "model.json", "golden.json"
+ALWAYS, SOMETIMES = (CARD, GOLDEN, MODEL), (servable.PLAN, servable.TREES)
 
 # What a saved model may hold beside skops' own list of scikit-learn's types. All three are plain
 # data; nothing here can name a function to be called on loading.
@@ -65,26 +67,37 @@ def churn_probability(model: BaseEstimator, frame: pd.DataFrame) -> NDArray[np.f
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over the names and SHA-256 of the three files, in hexadecimal.
+    """SHA-256 over the names and SHA-256 of the files, in hexadecimal.
 
     Raises:
         UserError: a file is missing.
     """
-    names = (CARD, GOLDEN, MODEL)
-    for name in names:
+    for name in ALWAYS:
         if not (folder / name).is_file():
             missing = files.relative(folder / name)
             raise UserError(f"{missing} is missing: type `dvc repro train` to make it")
+    names = (*ALWAYS, *(name for name in SOMETIMES if (folder / name).is_file()))
     return files.key([(name, files.sha256(folder / name)) for name in names])
 
 
-def save(folder: Path, model: BaseEstimator, card: dict[str, Any], golden: dict[str, Any]) -> str:
-    """Write the three files and return their digest; equal arguments give equal bytes."""
+def save(
+    folder: Path,
+    model: BaseEstimator,
+    card: dict[str, Any],
+    golden: dict[str, Any],
+    served: tuple[servable.Plan, bytes | None] | None = None,
+) -> str:
+    """Write the files and return their digest; equal arguments give equal bytes."""
     import skops.io
 
     files.write_bytes(folder / MODEL, canonical(skops.io.dumps(model)))
     files.write_json(folder / CARD, card)
     files.write_json(folder / GOLDEN, golden)
+    if served:
+        plan, trees = served
+        files.write_json(folder / servable.PLAN, servable.to_json(plan))
+        if trees is not None:
+            files.write_bytes(folder / servable.TREES, trees)
     return digest(folder)
 
 

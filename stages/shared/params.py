@@ -123,6 +123,17 @@ class Promote(Section):
     approval: Literal["auto", "manual"]
 
 
+class Serve(Section):
+    """The server."""
+
+    host: str
+    workers: int = Field(ge=1, le=64)
+    folder: str = Field(min_length=1)
+    interval_seconds: float = Field(gt=0, le=3600)
+    max_body_megabytes: float = Field(gt=0, le=1024)
+    online_store: str = Field(min_length=1)
+
+
 SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "ingest": Ingest,
@@ -131,6 +142,7 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": Evaluate,
     "compare": Compare,
     "promote": Promote,
+    "serve": Serve,
 }
 
 S = TypeVar("S", bound=Section)
@@ -153,8 +165,8 @@ def read(path: Path | None = None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{files.relative(path)} has no sections: take it back from git")
     for name in found:
-        if name not in SECTIONS and name != "serve":
-            known = ", ".join([*SECTIONS, "serve"])
+        if name not in SECTIONS:
+            known = ", ".join(SECTIONS)
             raise UserError(f"params.yaml: unknown section {name!r}; known are {known}")
     return found
 
@@ -191,6 +203,11 @@ def _sentences(kind: type[Section], name: str, error: ValidationError) -> list[s
             what = what[0].lower() + what[1:]
             sentences.append(f"{key} is {problem['input']!r}: {what}")
     return sentences
+
+
+def serve() -> Serve:
+    """Section ``serve``."""
+    return parse(Serve, "serve", read().get("serve"))
 
 
 def data() -> Data:

@@ -1,0 +1,109 @@
+"""`make serve`: gunicorn and the watcher, started together, kept alive, and stopped together."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+
+from serve import metrics
+from stages.registry import cli
+from stages.shared import errors, files, params
+from stages.shared.errors import UserError
+
+HERE = Path(__file__).parent
+PAUSE = 1.0  # seconds before a watcher that died is started again
+_PR_SET_PDEATHSIG = 1  # Linux: a signal for when the parent dies
+
+
+class Supervisor:
+    """Two children: the server, without which it ends, and the watcher, which it starts again."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._stopping = False
+        self._server = self._start("gunicorn", "--config", str(HERE / "gunicorn.conf.py"))
+        self._watcher = self._start("serve.watch")
+
+    def run(self) -> int:
+        """Wait for the server to end; its exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._reload)
+        while self._server.poll() is None:
+            if self._watcher.poll() is not None and not self._stopping:
+                print("serve: the watcher ended and is started again", flush=True)
+                time.sleep(PAUSE)
+                self._watcher = self._start("serve.watch")
+            time.sleep(0.1)
+        self._watcher.terminate()
+        self._watcher.wait()
+        return 0 if self._stopping else self._server.returncode
+
+    def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=files.ROOT,
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C comes to us alone, and we pass it on
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - we have one thread
+        )
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        self._server.terminate()
+        self._watcher.terminate()
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._server.send_signal(signal.SIGHUP)
+
+
+def _end_with_parent() -> None:
+    """Have a child end with us, also if we are killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def refuse_taken(host: str, port: int) -> None:
+    """Refuse a port that somebody else listens on.
+
+    Raises:
+        UserError: names it.
+    """
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise UserError(f"{host}:{port} cannot be had ({why}): make serve PORT=…") from None
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = cli.parser("Serve what production names.")
+    parser.add_argument("--port", type=cli.port, default=8000)
+    given = parser.parse_args()
+    refuse_taken(params.serve().host, given.port)
+    with tempfile.TemporaryDirectory(prefix="churn-metrics-") as counts:
+        environment = os.environ | {
+            metrics.FOLDER: counts,
+            "PORT": str(given.port),
+            "OMP_WAIT_POLICY": "passive",  # threads that wait take no time from other requests
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        status = Supervisor(environment).run()
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    errors.run(main)

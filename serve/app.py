@@ -1,0 +1,166 @@
+"""The Flask application: parse, ask the model, answer. What can go wrong is a `Problem`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException
+
+from serve import document, mlflow_protocol, place
+from serve.current import Current, Model
+from serve.predictions import RETRY, Predictions
+from serve.problems import Problem
+from serve.shortcut import JSON, Shortcut
+from stages.shared import files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from serve.metrics import Metrics
+    from serve.online import Online
+    from stages.shared.params import Serve
+
+_KEPT = {"Allow", "Retry-After"}
+
+
+def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
+    """Make the application; no model is read before the first request.
+
+    Args:
+        settings: section ``serve`` of params.yaml.
+        metrics: where requests and predictions are counted.
+        online: the store that answers by id.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_megabytes * 2**20)
+    folder = files.home() / settings.folder
+    current = Current(folder, metrics.swapped)
+    predictions = Predictions(folder, current, metrics, online)
+    views = Views(folder, current, predictions)
+    for rule, method, view in (
+        ("/predict", "POST", views.predict),
+        ("/invocations", "POST", views.invocations),
+        ("/ping", "GET", views.ping),
+        ("/version", "GET", views.version),
+        ("/health", "GET", views.health),
+        ("/ready", "GET", views.ready),
+        ("/model", "GET", views.model),
+        ("/metrics", "GET", lambda: _measured(metrics, folder)),
+        ("/openapi.json", "GET", views.openapi),
+        ("/docs", "GET", views.docs),
+    ):
+        app.add_url_rule(rule, view_func=view, endpoint=rule, methods=[method])
+    app.register_error_handler(Problem, Problem.response)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _defect)
+    metrics.watch(app)
+    plain = {"/predict": predictions.predict, "/invocations": predictions.invocations}
+    most = app.config["MAX_CONTENT_LENGTH"]
+    app.wsgi_app = Shortcut(app.wsgi_app, plain, most, metrics)  # type: ignore[assignment, method-assign]
+    return app
+
+
+class Views:
+    """What each address answers."""
+
+    def __init__(self, folder: Path, current: Current, predictions: Predictions) -> None:
+        self._folder, self._current, self._predictions = folder, current, predictions
+
+    def predict(self) -> Response:
+        """Probabilities of one customer, or of many."""
+        return _answer(self._predictions.predict(_sent()))
+
+    def invocations(self) -> Response:
+        """Labels, as MLflow's own server answers."""
+        return _answer(self._predictions.invocations(_sent()))
+
+    def ping(self) -> Response:
+        """MLflow's health check."""
+        self._predictions.model()
+        return Response("\n", mimetype=JSON)
+
+    def version(self) -> Response:
+        """MLflow's version."""
+        return Response(mlflow_protocol.version(), mimetype=JSON)  # MLflow says so too
+
+    def health(self) -> Response:
+        """The process is alive."""
+        return _answer({"status": "alive"})
+
+    def ready(self) -> Response:
+        """Whether there is a model, and which."""
+        current = self._current
+        found = readiness(current.model(), self._watcher(), current.trouble)
+        return _answer(found) if found["ready"] else _answer(found, 503, RETRY)
+
+    def model(self) -> Response:
+        """What the model in place says of itself."""
+        facts = self._predictions.model().facts
+        return _answer({name: value for name, value in facts.items() if name != "folder"})
+
+    def openapi(self) -> Response:
+        """The OpenAPI document."""
+        return _answer(document.openapi(self._current.model()))
+
+    def docs(self) -> Response:
+        """The same, as a page."""
+        page = document.page(document.openapi(self._current.model()))
+        return Response(page, mimetype="text/html")
+
+    def _watcher(self) -> dict[str, Any] | None:
+        return place.read(self._folder, place.WATCHER)
+
+
+def _measured(metrics: Metrics, folder: Path) -> Response:
+    text, kind = metrics.page(place.read(folder, place.WATCHER))
+    return Response(text, content_type=kind)
+
+
+def _http(error: HTTPException) -> Response:
+    kept = {name: value for name, value in error.get_headers() if name in _KEPT}
+    return Problem(error.code or 500, error.description or error.name, (), kept).response()
+
+
+def _defect(error: Exception) -> Response:
+    current_app.logger.error("a defect of the server's", exc_info=error)
+    return Problem(500, "a defect of the server's: its log says more").response()
+
+
+def _sent() -> bytes:
+    """The body, whole; the application's limit on its size is looked at here."""
+    if request.mimetype != JSON:
+        raise Problem(415, f"the body is {request.mimetype or 'of no type'}: send {JSON}")
+    return request.get_data(cache=False)
+
+
+def _answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value), status, headers, mimetype=JSON)
+
+
+def readiness(
+    model: Model | None, watcher: dict[str, Any] | None, trouble: str | None
+) -> dict[str, Any]:
+    """What `GET /ready` says: whether there is a model, which, and whether it is kept up to date.
+
+    Args:
+        model: the one that this worker answers with.
+        watcher: what the watcher last noted.
+        trouble: why this worker could not take the newest model, if it could not.
+    """
+    seen = watcher or {}
+    reached = seen.get("reached")
+    return {
+        "ready": model is not None,
+        "model_version": model.version if model else None,
+        "digest": model.facts["digest"] if model else None,
+        "since": model.facts["since"] if model else None,
+        "registry_names": seen.get("names"),
+        "seconds_since_registry": round(time.time() - reached, 1) if reached else None,
+        "problem": trouble
+        or seen.get("error")
+        or (None if watcher else "the watcher is not there"),
+    }

@@ -1,0 +1,46 @@
+"""A request's body: bytes in, plain JSON values out, or a problem that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from serve.problems import Fault, Problem
+
+
+def parse(body: bytes) -> Any:
+    """Read JSON (RFC 8259), strictly: UTF-8, no NaN, no infinities.
+
+    Raises:
+        Problem: 400, with the place where it went wrong.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, f"the body is no valid JSON: {error}") from None
+
+
+def refuse_repeated(body: bytes, keys: int) -> None:
+    """Refuse an object that names a key twice: whoever wrote it meant one of two values.
+
+    The parser keeps the last one, silently. A key is followed by a colon, so a body with as many
+    colons as keys were found has no other; only where there are more is it read once again.
+
+    Args:
+        body: valid JSON.
+        keys: how many keys the parser found in it, in all its objects.
+    """
+    if body.count(b":") == keys:
+        return
+    json.loads(body, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Problem(400, f"the key {twice!r} is there twice", [Fault(twice, "is there twice")])
+    return found

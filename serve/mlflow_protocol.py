@@ -1,0 +1,100 @@
+"""MLflow's scoring protocol: what `mlflow models serve` answers for the same version and rows.
+
+https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from serve.problems import Fault, Problem
+
+if TYPE_CHECKING:
+    from serve.current import Model
+
+FORMS = ("dataframe_split", "dataframe_records")
+
+
+def version() -> str:
+    """MLflow's version here, or that it is not here."""
+    try:
+        return metadata.version("mlflow")
+    except metadata.PackageNotFoundError:
+        return metadata.version("mlflow-skinny")
+
+
+def answer(model: Model, given: Any) -> list[int]:
+    """1 for each row that churns, 0 for each that stays.
+
+    Columns beyond the contract are left out and ranges are not looked at, as MLflow has it.
+
+    Raises:
+        Problem: 400, where MLflow answers 400 too.
+    """
+    checks = model.contract.checks
+    columns = _columns(given, [check.name for check in checks])
+    if not columns[0]:
+        return []
+    read = [_READ[c.type](c.name, column) for c, column in zip(checks, columns, strict=True)]
+    return [int(p >= model.threshold) for p in model.servable.many(read).tolist()]
+
+
+# A field that a record does not have. Null and a missing field are not the same to MLflow: pandas
+# makes None of one and NaN of the other, and what becomes of these is in the functions below.
+_ABSENT: Any = object()
+# A value that is in no list of categories.
+_UNSEEN: Any = object()
+
+
+def _numbers(name: str, values: list[Any]) -> list[float | None]:
+    try:
+        return [None if v is None or v is _ABSENT else float(v) for v in values]
+    except (TypeError, ValueError, OverflowError):
+        fault = Fault(name, "has a value that is no number")
+        raise Problem(400, "the rows do not fit the model's signature", [fault]) from None
+
+
+def _categories(_name: str, values: list[Any]) -> list[Any]:
+    return [v if type(v) is str else None if v is _ABSENT else _UNSEEN for v in values]
+
+
+def _booleans(_name: str, values: list[Any]) -> list[bool]:
+    return [bool(v) for v in values]
+
+
+_READ = {"number": _numbers, "category": _categories, "boolean": _booleans}
+
+
+def _columns(given: Any, names: list[str]) -> list[list[Any]]:
+    form = [name for name in FORMS if type(given) is dict and name in given]
+    if len(form) != 1:
+        raise Problem(400, f"the body must be an object with one of {', '.join(FORMS)}")
+    if form[0] == "dataframe_records":
+        return _of_records(given["dataframe_records"], names)
+    return _of_split(given["dataframe_split"], names)
+
+
+def _of_records(rows: Any, names: list[str]) -> list[list[Any]]:
+    if type(rows) is not list or not all(type(row) is dict for row in rows):
+        raise Problem(400, "dataframe_records must be a list of objects")
+    there = {name for row in rows for name in row}
+    _refuse_missing([name for name in names if name not in there])
+    return [[row.get(name, _ABSENT) for row in rows] for name in names]
+
+
+def _of_split(split: Any, names: list[str]) -> list[list[Any]]:
+    given = split.get("columns") if type(split) is dict else None
+    rows = split.get("data") if type(split) is dict else None
+    if type(given) is not list or type(rows) is not list:
+        raise Problem(400, "dataframe_split must have the lists columns and data")
+    if not all(type(row) is list and len(row) == len(given) for row in rows):
+        raise Problem(400, "dataframe_split: every row of data has a value for each of columns")
+    _refuse_missing([name for name in names if given.count(name) != 1])
+    return [[row[at] for row in rows] for at in map(given.index, names)]
+
+
+def _refuse_missing(missing: list[str]) -> None:
+    if missing:
+        faults = [Fault(name, "is missing, or there twice") for name in missing]
+        raise Problem(400, "the rows do not have the model's columns", faults)

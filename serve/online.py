@@ -1,0 +1,115 @@
+"""The online store: each customer's newest ingested features, found by id.
+
+All customers are replaced in one transaction, so that a reader sees the old ones or the new ones.
+A customer's features are one JSON text: whatever a column is called, it fits.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import (
+    Column,
+    MetaData,
+    String,
+    Table,
+    Text,
+    bindparam,
+    create_engine,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from serve.problems import Problem
+from stages.shared import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Engine
+
+_META = MetaData()
+_CUSTOMERS = Table(
+    "customers",
+    _META,
+    Column("customer", String(255), primary_key=True),
+    Column("month", String(7), nullable=False),
+    Column("features", Text, nullable=False),
+)
+_FILLED = Table("filled_from", _META, Column("key", String(64), primary_key=True))
+_ONE = select(_CUSTOMERS.c.features).where(_CUSTOMERS.c.customer == bindparam("customer"))
+
+BATCH = 10_000
+
+
+def engine(url: str) -> Engine:
+    """A connection pool; a relative SQLite path is taken from the clone's root."""
+    made = make_url(url)
+    if made.get_backend_name() == "sqlite" and made.database:
+        made = made.set(database=str(files.home() / made.database))
+    return create_engine(made, pool_pre_ping=made.get_backend_name() != "sqlite")
+
+
+class Online:
+    """The store as the server reads it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: Engine | None = None
+
+    def features(self, customer: str, wanted: frozenset[str]) -> dict[str, Any]:
+        """A customer's features.
+
+        Raises:
+            Problem: 404 for a customer that no month has, 503 if the store cannot be asked.
+        """
+        if self._engine is None:
+            self._engine = engine(self._url)
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(_ONE, {"customer": customer}).scalar()
+        except SQLAlchemyError as error:
+            first = str(error).splitlines()[0]
+            why = f"the online store cannot be asked ({first}): type `make features`"
+            raise Problem(503, why, headers={"Retry-After": "5"}) from None
+        if found is None:
+            raise Problem(404, f"no month has a customer {customer!r}")
+        return {n: value for n, value in orjson.loads(found).items() if n in wanted}
+
+
+def filled_from(store: Engine) -> str | None:
+    """The key that `replace` was last given; None if it never ran to its end."""
+    with store.connect() as connection:
+        if not inspect(connection).has_table(_FILLED.name):
+            return None
+        return connection.execute(select(_FILLED.c.key)).scalar()
+
+
+def replace(store: Engine, customers: Iterable[dict[str, str]], key: str) -> int:
+    """Replace all customers; readers see the old ones until it is done.
+
+    Args:
+        store: where to write.
+        customers: customer, month and features (as JSON); each customer once.
+        key: tells what they were made of.
+
+    Returns:
+        How many there are now.
+    """
+    number, rest = 0, iter(customers)
+    if store.dialect.name == "sqlite":
+        with store.connect() as connection:  # readers then do not wait for a writer
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    _META.create_all(store)
+    with store.begin() as connection:
+        connection.execute(_CUSTOMERS.delete())
+        while batch := list(islice(rest, BATCH)):
+            connection.execute(_CUSTOMERS.insert(), batch)
+            number += len(batch)
+        connection.execute(_FILLED.delete())
+        connection.execute(_FILLED.insert(), {"key": key})
+    return number

@@ -1,0 +1,96 @@
+"""What `POST /predict` and `POST /invocations` answer: a body in, plain values out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serve import body, mlflow_protocol, place
+from serve.problems import Fault, Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from serve.current import Current, Model
+    from serve.metrics import Metrics
+    from serve.online import Online
+
+RETRY = {"Retry-After": "2"}
+
+
+class Predictions:
+    """Answers with the model in place; every answer is of one model alone."""
+
+    def __init__(self, folder: Path, current: Current, metrics: Metrics, online: Online) -> None:
+        self._folder, self._current = folder, current
+        self._metrics, self._online = metrics, online
+
+    def model(self) -> Model:
+        """The model to answer this request with.
+
+        Raises:
+            Problem: 503, there is none yet.
+        """
+        found = self._current.model()
+        if found is None:
+            seen = place.read(self._folder, place.WATCHER) or {}
+            why = seen.get("error") or "the watcher has not put one in place"
+            raise Problem(503, f"there is no model yet: {why}", headers=RETRY)
+        return found
+
+    def predict(self, sent: bytes) -> dict[str, Any]:
+        """The probability of one customer, or of many.
+
+        Raises:
+            Problem: 400, 404, 422 or 503.
+        """
+        now, given = self.model(), body.parse(sent)
+        if type(given) is not dict:
+            raise Problem(422, "the body is not a JSON object")
+        if "instances" in given and "instances" not in now.contract.names:
+            return self._many(now, given, sent)
+        return self._one(now, given, sent)
+
+    def invocations(self, sent: bytes) -> dict[str, Any]:
+        """The labels of many customers, in MLflow's protocol.
+
+        Raises:
+            Problem: 400 or 503.
+        """
+        churns = mlflow_protocol.answer(self.model(), body.parse(sent))
+        self._metrics.predicted(sum(churns), len(churns) - sum(churns))
+        return {"predictions": churns}
+
+    def _one(self, now: Model, given: dict[str, Any], sent: bytes) -> dict[str, Any]:
+        body.refuse_repeated(sent, len(given))
+        customer = given.get(now.contract.customer)
+        if len(given) == 1 and type(customer) is str:
+            given = self._online.features(customer, now.contract.names)
+        probability = now.servable.one(now.contract.one(given))
+        churns = probability >= now.threshold
+        self._metrics.predicted(churns, not churns)
+        return {
+            "id": customer,
+            "churn_probability": probability,
+            "churn": churns,
+            "model_version": now.version,
+        }
+
+    def _many(self, now: Model, given: dict[str, Any], sent: bytes) -> dict[str, Any]:
+        rows = given["instances"]
+        faults = [Fault(name, "is not in the contract") for name in given if name != "instances"]
+        if type(rows) is not list:
+            faults.append(Fault("instances", "is not a list"))
+        if faults:
+            raise Problem(422, "the request does not fit the contract", faults)
+        churned, predictions = 0, []
+        if rows:
+            columns = now.contract.many(rows)
+            body.refuse_repeated(sent, 1 + sum(map(len, rows)))
+            threshold, customer = now.threshold, now.contract.customer
+            predictions = [
+                {"id": row.get(customer), "churn_probability": p, "churn": p >= threshold}
+                for row, p in zip(rows, now.servable.many(columns).tolist(), strict=True)
+            ]
+            churned = sum(one["churn"] for one in predictions)
+        self._metrics.predicted(churned, len(rows) - churned)
+        return {"predictions": predictions, "model_version": now.version}

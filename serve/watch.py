@@ -1,0 +1,220 @@
+"""The watcher: sees where the alias points, checks that model, and puts it in its place.
+
+One process beside the server's workers, and the only one that knows of MLflow. Whatever goes wrong
+here, the workers go on with the model that they have.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from serve import place
+from stages.registry import connection, store
+from stages.shared import candidate, files, params, servable
+from stages.shared.contract import from_dict
+from stages.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stages.registry.ledger import Event
+    from stages.shared.contract import Feature
+
+LONGEST_PAUSE = 30.0  # seconds between two tries to take a model that cannot be taken
+# Of a registry that hangs: the workers do not wait for it, but nobody learns of its moves.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+
+
+class Watcher:
+    """Holds the place against the registry, step by step."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._database = _inode()
+        self._refused: tuple[store.Version, float, float] | None = None  # next try, pause
+        self._told: str | None = None
+        self._notes: dict[str, Any] = {"failures": 0, "reached": None, "error": None}
+
+    def step(self) -> None:
+        """Look once; nothing that goes wrong is raised."""
+        try:
+            version = store.named()
+            self._notes |= {"reached": time.time(), "names": version and version.number}
+        except Exception as error:
+            self._notes["failures"] += 1
+            self._tell(f"the registry cannot be asked: {_line(error)}")
+            return
+        if version is None:
+            self._tell("the registry names no production model: type `make run` or `make promote`")
+        elif self._is_in_place(version):
+            self._refused = None
+            self._tell(None)
+        elif self._is_due(version):
+            self._try(version)
+        else:
+            self._tell(self._told)
+
+    def is_outdated(self) -> bool:
+        """Whether the registry's file is another one now: then only a new process sees it."""
+        return _inode() != self._database
+
+    def _is_in_place(self, version: store.Version) -> bool:
+        current = place.read(self._folder, place.CURRENT)
+        # The digest too: a registry that was made anew may count anew.
+        return current is not None and (current["version"], current["digest"]) == (
+            version.number,
+            version.digest,
+        )
+
+    def _is_due(self, version: store.Version) -> bool:
+        """Whether it is time to take a version: one that was refused waits, longer each time."""
+        if self._refused is None or self._refused[0] != version:
+            self._refused = None
+            return True
+        return time.monotonic() >= self._refused[1]
+
+    def _try(self, version: store.Version) -> None:
+        try:
+            take(version, self._folder)
+        except Exception as error:
+            pause = min(2 * self._refused[2], LONGEST_PAUSE) if self._refused else 1.0
+            self._refused = (version, time.monotonic() + pause, pause)
+            self._tell(f"version {version.number} is not taken: {_line(error)}")
+        else:
+            self._refused = None
+            self._tell(None)
+
+    def _tell(self, error: str | None) -> None:
+        """Note how things stand; print what is new."""
+        if error and error != self._told:
+            print(f"serve: {error}", file=sys.stderr, flush=True)
+        self._told = error
+        place.note(self._folder, self._notes | {"error": error, "at": time.time()})
+
+
+def take(version: store.Version, folder: Path) -> None:
+    """Check a version's model and put it in place.
+
+    Raises:
+        UserError: it is not what it should be; the place is as it was.
+        OSError: so is it where the disk is full.
+    """
+    source = store.fetch(version.number)  # its digest is checked there
+    card = files.read_json(source / candidate.CARD)
+    check_contract(from_dict(card["features"]), card["id"], params.data())
+    check_golden(source, card)
+    keep(source, folder / source.name)
+    place.replace_current(folder, describe(version, card))
+    print(f"serve: version {version.number} ({source.name[:12]}) is in place", flush=True)
+    sweep(folder, source.name)
+
+
+def check_contract(features: dict[str, Feature], customer: str, data: params.Data) -> None:
+    """Refuse a model that takes other columns than clients were told.
+
+    Raises:
+        UserError: names the first column.
+    """
+    if customer != data.id:
+        raise UserError(f"its id is {customer!r}, that of params.yaml is {data.id!r}")
+    for name, feature in features.items():
+        now = data.features.get(name)
+        if now is None or now.type != feature.type:
+            there = "is not there" if now is None else f"is {now.type}"
+            raise UserError(f"it takes {name!r} as {feature.type}, which {there} in params.yaml")
+
+
+def check_golden(source: Path, card: dict[str, Any]) -> None:
+    """Refuse a model that answers otherwise here than it did in training.
+
+    Raises:
+        UserError: no servable, or another probability for a golden row.
+    """
+    if not (source / servable.PLAN).is_file():
+        raise UserError("it has no form for the server: train again")
+    golden = files.read_json(source / candidate.GOLDEN)
+    columns = [[row[name] for row in golden["rows"]] for name in card["features"]]
+    now = servable.load(source).many(columns)
+    off = max(abs(now - golden["probabilities"]), default=0.0)
+    if not off <= candidate.TOLERANCE:
+        raise UserError(f"its golden rows have other probabilities here, by up to {off:.2g}")
+
+
+def keep(source: Path, target: Path) -> None:
+    """Copy the servable's files, whole or not at all."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        for name in (servable.PLAN, servable.TREES):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, temporary / name)
+                with (temporary / name).open("rb") as file:
+                    os.fsync(file.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def describe(version: store.Version, card: dict[str, Any]) -> dict[str, Any]:
+    """What the server says of a model: see `GET /model`."""
+    events = [event for event in store.read().events if event.to_version == version.number]
+    return {
+        "version": version.number,
+        "digest": version.digest,
+        "folder": version.digest,
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "id": card["id"],
+        "label": card["label"],
+        "features": card["features"],
+        "decision_threshold": card["decision_threshold"],
+        "estimator": card["estimator"],
+        "window": card["window"],
+        "metrics": store.metrics(version.run_id) if version.run_id else {},
+        "promoted": _promoted(events[-1] if events else None),
+    }
+
+
+def _promoted(event: Event | None) -> dict[str, Any] | None:
+    if event is None:
+        return None
+    return {"kind": event.kind, "by": event.who, "when": event.when, "why": event.why}
+
+
+def sweep(folder: Path, digest: str) -> None:
+    """Remove the models that nobody takes any more; the newest two others may still be read."""
+    others = [p for p in folder.iterdir() if p.is_dir() and p.name != digest]
+    for path in sorted(others, key=lambda p: p.stat().st_mtime)[:-2]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _inode() -> int | None:
+    local = connection.database()
+    return local.stat().st_ino if local is not None and local.is_file() else None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main() -> None:
+    """Watch until the process that started this one is gone."""
+    p = params.serve()
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    folder = files.home() / p.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    watcher, parent = Watcher(folder), os.getppid()
+    while os.getppid() == parent and not watcher.is_outdated():
+        watcher.step()
+        time.sleep(p.interval_seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""The servable: the form of a model that the server loads, with numpy and treelite alone.
+
+``servable.json`` says how each column of the contract becomes numbers of the model's input, and
+holds a linear model's coefficients; ``servable.trees`` is a tree ensemble as treelite writes it.
+Nothing in either is executed. `stages.shared.export` makes them in training.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from stages.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+PLAN, TREES = "servable.json", "servable.trees"
+FORMAT = 1
+# Rows from which on starting threads is worth it.
+PARALLEL = 500
+
+Value = float | str | bool | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of the contract becomes numbers of the model's input."""
+
+    name: str
+    type: Literal["number", "category", "boolean"]
+    at: int  # its place in the input
+    missing: float  # what stands there for a missing value
+    missing_at: int | None = None  # the place of a 1 where a number is missing, else 0
+    codes: tuple[tuple[str | bool, float], ...] = ()  # of the values that training saw
+    unseen: float = 0.0  # of any other value
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A servable without its trees."""
+
+    columns: tuple[Column, ...]
+    width: int  # of the input
+    single_precision: bool = False  # whether the model rounds its input to 32 bits first
+    coefficients: tuple[float, ...] | None = None  # of a linear model; None for trees
+    intercept: float = 0.0
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values."""
+    return {"format": FORMAT, **asdict(plan)}
+
+
+def from_json(values: Mapping[str, Any]) -> Plan:
+    """The plan from plain values, as `to_json` gave them.
+
+    Raises:
+        UserError: another format.
+    """
+    if values.get("format") != FORMAT:
+        raise UserError(
+            f"a servable of format {values.get('format')!r} cannot be read, {FORMAT} can: "
+            "train again with this version"
+        )
+    columns = tuple(
+        Column(**{**column, "codes": tuple((value, code) for value, code in column["codes"])})
+        for column in values["columns"]
+    )
+    given = values["coefficients"]
+    return Plan(
+        columns,
+        values["width"],
+        values["single_precision"],
+        None if given is None else tuple(given),
+        values["intercept"],
+    )
+
+
+class Scorer(Protocol):
+    """What makes probabilities of inputs."""
+
+    def one(self, row: list[float]) -> float:
+        """The probability of one input of ``width`` numbers."""
+
+    def many(self, rows: Floats) -> Floats:
+        """The probability of each input; from shape (n, width) to (n,)."""
+
+
+class Linear:
+    """A logistic model: coefficients over the input, and an intercept."""
+
+    def __init__(self, coefficients: Sequence[float], intercept: float) -> None:
+        self._coefficients, self._intercept = np.array(coefficients), intercept
+
+    def one(self, row: list[float]) -> float:
+        """The probability of one input of ``width`` numbers."""
+        return float(self.many(np.array([row]))[0])
+
+    def many(self, rows: Floats) -> Floats:
+        """The probability of each input; from shape (n, width) to (n,)."""
+        logits = rows @ self._coefficients + self._intercept
+        with np.errstate(over="ignore"):  # exp of much is inf, and 1 / inf is the right answer
+            found: Floats = 1 / (1 + np.exp(-logits))
+        return found
+
+
+class Trees:
+    """A tree ensemble, run by treelite's own predictor (GTIL)."""
+
+    def __init__(self, serialized: bytes, width: int) -> None:
+        import treelite
+        from treelite.gtil.gtil import GTILConfig
+
+        self._predict = treelite.gtil.predict
+        self._model = treelite.Model.deserialize_bytes(serialized)
+        # For one row, treelite's Python takes several times what its C does: it parses the same
+        # settings, asks for the same shape and makes the same pointers each time. This is the C
+        # function that it calls (`TreeliteGTILPredict` of its documented C API), prepared once.
+        self._config = GTILConfig(nthread=1, predict_type="default")
+        outputs = self._predict(self._model, np.zeros((1, width)), nthread=1).size
+        self._row: Any = (ctypes.c_double * width)()
+        self._out = (ctypes.c_double * outputs)()
+        self._lock = threading.Lock()
+        self._call = partial(
+            treelite.core._LIB.TreeliteGTILPredict,
+            self._model.handle,
+            self._row,
+            b"float64",
+            ctypes.c_uint64(1),
+            self._out,
+            self._config.handle,
+        )
+
+    def one(self, row: list[float]) -> float:
+        """The probability of one input of ``width`` numbers."""
+        with self._lock:
+            self._row[:] = row
+            ctypes.memset(self._out, 0, ctypes.sizeof(self._out))
+            if self._call():
+                raise RuntimeError("treelite cannot predict")
+            return float(self._out[-1])  # of one output, or of two classes the one that churns
+
+    def many(self, rows: Floats) -> Floats:
+        """The probability of each input; from shape (n, width) to (n,)."""
+        threads = -1 if len(rows) >= PARALLEL else 1  # -1 is all that OpenMP allows
+        found: Floats = self._predict(self._model, rows, nthread=threads)
+        return found[:, 0, -1]
+
+
+class Servable:
+    """A model that answers: columns of values in, probabilities out."""
+
+    def __init__(self, plan: Plan, scorer: Scorer) -> None:
+        self.columns = plan.columns
+        self._plan, self._scorer = plan, scorer
+        self._codes: list[dict[Any, float] | None] = [
+            {**dict(c.codes), None: c.missing} if c.type != "number" else None for c in plan.columns
+        ]
+        # What one row asks of each column, unpacked: attributes take a third of the time.
+        self._steps: list[Any] = [
+            (c.at, codes, c.missing, c.missing_at, c.unseen)
+            for c, codes in zip(plan.columns, self._codes, strict=True)
+        ]
+
+    def one(self, values: Sequence[Value]) -> float:
+        """The churn probability of one customer.
+
+        Args:
+            values: one for each of ``columns``; numbers, texts, booleans, None for missing.
+        """
+        row = self._row(values)
+        if self._plan.single_precision:
+            row = np.array(row, dtype=np.float32).tolist()
+        return self._scorer.one(row)
+
+    def many(self, columns: Sequence[Sequence[Value]]) -> Floats:
+        """The churn probability of n customers; shape (n,).
+
+        Args:
+            columns: n values for each of ``columns``; numbers may be an array with NaN for missing.
+        """
+        rows = self._rows(columns)
+        if self._plan.single_precision:
+            rows = rows.astype(np.float32).astype(np.float64)
+        return self._scorer.many(rows)
+
+    def _row(self, values: Sequence[Any]) -> list[float]:
+        row = [0.0] * self._plan.width
+        for (at, codes, missing, missing_at, unseen), value in zip(
+            self._steps, values, strict=True
+        ):
+            if codes is not None:
+                row[at] = codes.get(value, unseen)
+            elif value is None:
+                row[at] = missing
+                if missing_at is not None:
+                    row[missing_at] = 1.0
+            else:
+                row[at] = value
+        return row
+
+    def _rows(self, columns: Sequence[Sequence[Value]]) -> Floats:
+        rows = np.zeros((len(columns[0]), self._plan.width))
+        for column, codes, values in zip(self.columns, self._codes, columns, strict=True):
+            if codes is not None:
+                unseen = column.unseen
+                rows[:, column.at] = [codes.get(value, unseen) for value in values]
+                continue
+            numbers = np.asarray(values, dtype=np.float64)  # None becomes NaN
+            gone = np.isnan(numbers)
+            rows[:, column.at] = np.where(gone, column.missing, numbers)
+            if column.missing_at is not None:
+                rows[:, column.missing_at] = gone
+        return rows
+
+
+def assemble(plan: Plan, trees: bytes | None) -> Servable:
+    """The model of a plan and, for one of trees, of the trees as treelite wrote them."""
+    if plan.coefficients is not None:
+        return Servable(plan, Linear(plan.coefficients, plan.intercept))
+    if trees is None:
+        raise ValueError("it has neither coefficients nor trees")
+    return Servable(plan, Trees(trees, plan.width))
+
+
+def load(folder: Path) -> Servable:
+    """Read a servable.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    try:
+        plan = from_json(json.loads((folder / PLAN).read_bytes()))
+        trees = None if plan.coefficients is not None else (folder / TREES).read_bytes()
+        return assemble(plan, trees)
+    except UserError:
+        raise
+    except Exception as error:  # json, numpy and treelite each have their own for a damaged file
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"the servable in {folder} cannot be loaded: {what}") from error
