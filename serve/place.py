@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CURRENT, WATCHER = "current.json", "watcher.json"
 _SIZE = 4096
-_LONGEST = 1000  # characters of a text in watcher.json
+_LONGEST = 300  # characters of a text in watcher.json; one takes twelve bytes at most
 
 
 def read(folder: Path, name: str) -> dict[str, Any] | None:

@@ -17,17 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from ruamel.yaml import YAML
-from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
 
-from stages import promote
+from stages import promote, train
 from stages.registry import connection, store
-from stages.shared import candidate, errors, files
+from stages.shared import candidate, contract, errors, export, files, params
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,13 +51,14 @@ class Clone:
 
     def candidate(self, c: float = 1.0, months: tuple[str, ...] = ("1997-04", "1997-05")) -> str:
         """Train a tiny model into models/candidate and return its digest."""
-        frame = pd.DataFrame(ROWS).astype({"plan": "str", "paperless": object})
-        kinds = [
-            ("n", "passthrough", ["recency"]),
-            ("c", OneHotEncoder(handle_unknown="ignore"), ["plan", "paperless"]),
-        ]
-        model = Pipeline([("prepare", ColumnTransformer(kinds)), ("e", LogisticRegression(C=c))])
-        model.fit(frame, np.array(CHURNED))
+        features = contract.from_dict(FEATURES)
+        frame = contract.to_frame(contract.to_table(ROWS, features), features)
+        p = params.parse(
+            params.Train,
+            "train",
+            {"estimator": "logistic_regression", "seed": 1, "logistic_regression": {"C": c}},
+        )
+        model = train.pipeline(features, p).fit(frame, np.array(CHURNED))
         card = {
             "id": "customer_id",
             "label": "churned",
@@ -80,7 +76,8 @@ class Clone:
             "rows": ROWS,
             "probabilities": candidate.churn_probability(model, frame).tolist(),
         }
-        return candidate.save(self.root / "models" / "candidate", model, card, golden)
+        served = export.servable(model, features)
+        return candidate.save(self.root / "models" / "candidate", model, card, golden, served)
 
     def reports(
         self, digest: str, production: int | None, verdict: str = "promote", **other: Any

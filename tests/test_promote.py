@@ -363,6 +363,7 @@ def test_a_run_holds_parameters_metrics_plots_and_the_candidate_s_own_files(shop
         "candidate/golden.json",
         "candidate/model.json",
         "candidate/model.skops",
+        "candidate/servable.json",
         "reports/compare.json",
         "reports/evaluate.json",
         "reports/plots/roc.json",
