@@ -30,7 +30,8 @@ preload_app = True
 control_socket_disable = True
 keepalive = 75  # above what proxies in front of it keep, so that they close first
 timeout = 30
-graceful_timeout = 20
+# Requests end within a second; an idle connection would hold up the end for all of this.
+graceful_timeout = 3
 # A worker's heartbeat must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
