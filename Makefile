@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench data month repro promote rollback history status adopt \
+.PHONY: help run test test-server lint format bench data month repro promote rollback history status adopt \
         restore gc features serve mlflow lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
@@ -89,8 +89,14 @@ serve: .venv/installed ## answer with the model in production [PORT=n]
 mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
 	@python -m stages.commands.pages $(call option,port,PORT)
 
-test: .venv/installed ## all tests
-	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# Minutes of real servers, models and faults: these run one after the other.
+SERVER_TESTS := tests/test_server.py tests/test_default_data.py
+
+test: .venv/installed ## all tests but those of test-server
+	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(SERVER_TESTS:%=--ignore=%)
+
+test-server: .venv/installed ## the server under load and under faults; some minutes
+	@python -m pytest $(SERVER_TESTS)
 
 lint: .venv/installed ## style and types
 	@ruff check .

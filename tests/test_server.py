@@ -391,6 +391,99 @@ def test_a_port_that_is_taken_is_one_line(here: Clone) -> None:
     )
 
 
+def variants() -> dict[str, Any]:
+    """Bodies of MLflow's protocol, plain and odd; what one server takes the other must take."""
+    rows = registry_fixtures.ROWS
+    row = dict(rows[0])
+
+    def one(**changes: Any) -> dict[str, Any]:
+        return {"dataframe_records": [row | changes]}
+
+    def without(name: str) -> dict[str, Any]:
+        return {"dataframe_records": [row, {k: v for k, v in row.items() if k != name}]}
+
+    columns = list(row)
+    split = {"columns": columns, "data": [[r[c] for c in columns] for r in rows]}
+    turned = {"columns": columns[::-1], "index": [7], "data": [[row[c] for c in columns[::-1]]]}
+    return {
+        "all rows": {"dataframe_records": rows},
+        "split": {"dataframe_split": split},
+        "another order, and an index": {"dataframe_split": turned},
+        "null number": one(recency=None),
+        "null category": one(plan=None),
+        "null boolean": one(paperless=None),
+        "whole number": one(recency=40),
+        "number as text": one(recency="40.5"),
+        "boolean as number": one(recency=True),
+        "no number": one(recency="many"),
+        "unseen category": one(plan="gold"),
+        "number for a category": one(plan=5),
+        "number for a boolean": one(paperless=1),
+        "text for a boolean": one(paperless="false"),
+        "out of range": one(recency=-1e9),
+        "one column more": one(extra=1),
+        "no number in one row": without("recency"),
+        "no category in one row": without("plan"),
+        "no boolean in one row": without("paperless"),
+        "a column missing": {"dataframe_records": [{"recency": 1.0}]},
+        "a column twice": {"dataframe_split": {"columns": [*columns, "plan"], "data": []}},
+        "no rows": {"dataframe_records": []},
+        "no list": {"dataframe_records": row},
+        "two forms": {"dataframe_records": rows, "dataframe_split": split},
+        "no columns": {"dataframe_split": {"data": split["data"]}},
+        "short rows": {"dataframe_split": {"columns": columns, "data": [[1.0]]}},
+        "a list": rows,
+        "another key beside": {"dataframe_records": rows, "params": {"a": 1}},
+    }
+
+
+def test_mlflows_own_server_answers_the_same(here: Clone) -> None:
+    port = free_port()
+    command = [
+        sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local",
+        "--model-uri", "models:/churn_model/3", "--port", str(port),
+    ]  # fmt: skip
+    address = f"sqlite:///{here.root}/mlflow/mlflow.db"
+    environment = os.environ | {"MLFLOW_TRACKING_URI": address}
+    with running(here) as server, (here.root / "theirs.log").open("wb") as log:
+        until(lambda: server.serves(3), "version 3 is served")
+        theirs = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+
+            def ask(where: int, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+                with closing(http.client.HTTPConnection("127.0.0.1", where)) as connection:
+                    kind = {"Content-Type": "application/json"}
+                    connection.request("POST" if body else "GET", path, body, kind)
+                    answer = connection.getresponse()
+                    return answer.status, answer.read()
+
+            def up() -> bool:
+                try:
+                    return ask(port, "/ping")[0] == 200
+                except OSError:
+                    return False
+
+            until(up, "mlflow models serve answers")
+            for path in ("/ping", "/version"):
+                assert ask(server.port, path) == ask(port, path)
+            seen = set()
+            for name, sent in variants().items():
+                body = json.dumps(sent).encode()
+                (status, said), (expected, wanted) = (
+                    ask(where, "/invocations", body) for where in (server.port, port)
+                )
+                assert status == expected, (name, said, wanted)
+                seen.add(status)
+                if status == 200:
+                    assert json.loads(said) == json.loads(wanted), name
+            assert seen == {200, 400}
+        finally:
+            os.killpg(theirs.pid, signal.SIGKILL)
+            theirs.wait()
+
+
 def test_workers_import_neither_mlflow_nor_pandas_nor_scikit_learn() -> None:
     code = (
         "import sys, serve.main; serve.main.application(); "
