@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-server lint format bench data month repro promote rollback history status adopt \
+.PHONY: help run test test-server lint format bench bench-serve data month repro promote rollback history status adopt \
         restore gc features serve mlflow lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
@@ -34,7 +34,7 @@ quoted = '$(subst $(newline), ,$(subst ','\'',$(1)))'
 option = $(if $(value $(2)),--$(1)=$(call quoted,$(value $(2))))
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/installed: requirements.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 on PATH: install one, or type make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -109,6 +109,9 @@ format: .venv/installed ## put the code into shape
 
 bench: .venv/installed ## the figures of the README, as ratios within one run
 	@python -m bench
+
+bench-serve: .venv/installed ## the server against MLflow's own, and swaps under load; needs wrk
+	@python -m bench serve swaps
 
 lock: .venv/installed ## renew requirements.txt from pyproject.toml
 	@uv pip compile -q pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \

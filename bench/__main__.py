@@ -1,4 +1,4 @@
-"""`make bench`, or `python -m bench noop ingest scale stages` for some of it."""
+"""`make bench` and `make bench-serve`, or `python -m bench noop ingest` for some of it."""
 
 from __future__ import annotations
 
