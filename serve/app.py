@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from serve import document, mlflow_protocol, place
 from serve.current import Current, Model
 from serve.predictions import RETRY, Predictions
-from serve.problems import Problem
+from serve.problems import Problem, defect
 from serve.shortcut import JSON, Shortcut
 from stages.shared import files
 
@@ -125,9 +125,8 @@ def _http(error: HTTPException) -> Response:
     return Problem(error.code or 500, error.description or error.name, (), kept).response()
 
 
-def _defect(error: Exception) -> Response:
-    current_app.logger.error("a defect of the server's", exc_info=error)
-    return Problem(500, "a defect of the server's: its log says more").response()
+def _defect(_error: Exception) -> Response:
+    return defect().response()
 
 
 def _sent() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,3 +51,9 @@ class Problem(Exception):  # noqa: N818 - the RFC's own word
     def response(self) -> Response:
         """The problem as Flask answers it."""
         return Response(self.json(), self.status, self.headers, mimetype=MIMETYPE)
+
+
+def defect() -> Problem:
+    """What is said of an error that is ours; call it where the error is being handled."""
+    logging.getLogger(__name__).exception("a defect of the server's")
+    return Problem(500, "a defect of the server's: its log says more")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from serve.problems import MIMETYPE, Problem
+from serve.problems import MIMETYPE, Problem, defect
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -60,9 +60,9 @@ class Shortcut:
             return self._behind(environ, start)
         sent = environ["wsgi.input"].read(int(size))
         try:
-            status, kind, found = 200, JSON, orjson.dumps(answer(sent))
-            headers = []
-        except Problem as problem:
+            status, kind, found, headers = 200, JSON, orjson.dumps(answer(sent)), []
+        except Exception as error:
+            problem = error if isinstance(error, Problem) else defect()
             status, kind, found = problem.status, MIMETYPE, problem.json()
             headers = list(problem.headers.items())
         self._metrics.count(path, status, time.perf_counter() - begun)

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import os
+import shutil
+import tempfile
+
 import pytest
+
+# Where the server's workers count; Prometheus' client reads the name when it is imported.
+COUNTS = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="churn-tests-")
+atexit.register(shutil.rmtree, COUNTS, ignore_errors=True)
+
+
+@atexit.register
+def close_counts() -> None:
+    """Prometheus' client keeps its files open to the end; here an open file is an error."""
+    from prometheus_client.mmap_dict import MmapedDict
+
+    for one in gc.get_objects():
+        if isinstance(one, MmapedDict):
+            one.close()  # type: ignore[no-untyped-call]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

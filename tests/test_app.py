@@ -236,6 +236,18 @@ def test_a_model_that_cannot_be_read_leaves_the_one_before_and_ready_says_why(
     assert server.client.get("/ready").json["problem"] == "the watcher is not there"
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_defect_is_a_500_of_the_same_shape_and_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any, way: str
+) -> None:
+    serve_fixtures.put(tmp_path, 1)
+    server = Server(tmp_path)
+    monkeypatch.setattr("serve.body.parse", lambda _: 1 / 0)
+    status, said = server.post("/predict", GOOD, way)
+    assert (status, said["detail"]) == (500, "a defect of the server's: its log says more")
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_customer_is_answered_by_id_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/online.db"
     server = Server(tmp_path, online_store=url)
