@@ -30,17 +30,20 @@ class Supervisor:
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self._stopping = False
+        self._children: list[subprocess.Popen[bytes]] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._reload)
+        signal.signal(signal.SIGUSR1, self._pass_on)  # gunicorn opens its logs anew
         self._server = self._start("gunicorn", "--config", str(HERE / "gunicorn.conf.py"))
         self._watcher = self._start("serve.watch")
 
     def run(self) -> int:
         """Wait for the server to end; its exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._reload)
         while self._server.poll() is None:
             if self._watcher.poll() is not None and not self._stopping:
                 print("serve: the watcher ended and is started again", flush=True)
+                self._children.remove(self._watcher)
                 time.sleep(PAUSE)
                 self._watcher = self._start("serve.watch")
             time.sleep(0.1)
@@ -49,25 +52,40 @@ class Supervisor:
         return 0 if self._stopping else self._server.returncode
 
     def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=files.ROOT,
             env=self._environment,
             start_new_session=True,  # Ctrl-C comes to us alone, and we pass it on
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - we have one thread
+            preexec_fn=_prepare_child,  # noqa: PLW1509 - we have one thread
         )
+        self._children.append(child)
+        if self._stopping:  # told so in between
+            child.terminate()
+        return child
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
-        self._server.terminate()
-        self._watcher.terminate()
+        for child in self._children:
+            child.terminate()
 
-    def _reload(self, _number: int, _frame: FrameType | None) -> None:
-        self._server.send_signal(signal.SIGHUP)
+    def _reload(self, number: int, frame: FrameType | None) -> None:
+        try:
+            params.serve()  # gunicorn ends where it cannot read its settings
+        except UserError as error:
+            print(f"serve: not reloaded: {error}", file=sys.stderr, flush=True)
+        else:
+            self._pass_on(number, frame)
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        if self._children:
+            self._children[0].send_signal(number)
 
 
-def _end_with_parent() -> None:
-    """Have a child end with us, also if we are killed."""
+def _prepare_child() -> None:
+    """Have a child end with us, also if we are killed, but not for a signal that comes early."""
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # until gunicorn has its own
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from serve import document, mlflow_protocol, place
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from serve.online import Online
     from stages.shared.params import Serve
 
+SILENCE = 15.0  # seconds after which the watcher should have said something
 _KEPT = {"Allow", "Retry-After"}
 
 
@@ -100,7 +101,9 @@ class Views:
     def model(self) -> Response:
         """What the model in place says of itself."""
         facts = self._predictions.model().facts
-        return _answer({name: value for name, value in facts.items() if name != "folder"})
+        return _answer(
+            {name: value for name, value in facts.items() if name not in {"folder", "files"}}
+        )
 
     def openapi(self) -> Response:
         """The OpenAPI document."""
@@ -133,6 +136,13 @@ def _sent() -> bytes:
     """The body, whole; the application's limit on its size is looked at here."""
     if request.mimetype != JSON:
         raise Problem(415, f"the body is {request.mimetype or 'of no type'}: send {JSON}")
+    if request.content_length is None and request.environ.get("wsgi.input_terminated"):
+        # In chunks: Werkzeug would cut what is too long, and say nothing.
+        most = current_app.config["MAX_CONTENT_LENGTH"]
+        sent: bytes = request.environ["wsgi.input"].read(most + 1)
+        if len(sent) > most:
+            raise Problem(413, f"the body is larger than {most:,} bytes")
+        return sent
     return request.get_data(cache=False)
 
 
@@ -151,15 +161,16 @@ def readiness(
         trouble: why this worker could not take the newest model, if it could not.
     """
     seen = watcher or {}
-    reached = seen.get("reached")
+    reached, silent = seen.get("reached"), time.time() - seen.get("at", 0)
+    absent = "the watcher is not there"
+    if watcher and silent > SILENCE:
+        absent = f"the watcher has said nothing for {silent:.0f} s"
     return {
         "ready": model is not None,
         "model_version": model.version if model else None,
-        "digest": model.facts["digest"] if model else None,
-        "since": model.facts["since"] if model else None,
+        "digest": model.digest if model else None,
+        "since": model.since if model else None,
         "registry_names": seen.get("names"),
         "seconds_since_registry": round(time.time() - reached, 1) if reached else None,
-        "problem": trouble
-        or seen.get("error")
-        or (None if watcher else "the watcher is not there"),
+        "problem": trouble or seen.get("error") or (absent if silent > SILENCE else None),
     }

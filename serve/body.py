@@ -34,7 +34,10 @@ def refuse_repeated(body: bytes, keys: int) -> None:
     """
     if body.count(b":") == keys:
         return
-    json.loads(body, object_pairs_hook=_without_repeats)
+    try:
+        json.loads(body, object_pairs_hook=_without_repeats)
+    except RecursionError:  # its limit is below that of the parser above
+        raise Problem(400, "the body is nested too deeply") from None
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from stages.shared import params
 _SETTINGS = params.serve()
 
 # Where workers count; `python -m serve` gives one and removes it.
-os.environ.setdefault(metrics.FOLDER, tempfile.mkdtemp(prefix="churn-metrics-"))
+if metrics.FOLDER not in os.environ:
+    os.environ[metrics.FOLDER] = tempfile.mkdtemp(prefix="churn-metrics-")
 
 wsgi_app = "serve.main:application()"
 bind = f"{_SETTINGS.host}:{os.environ.get('PORT') or 8000}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flask import g, request
@@ -70,9 +71,10 @@ class Metrics:
     def count(self, route: str, status: int, seconds: float) -> None:
         """Count one request."""
         key = (route, status)
-        requests, took = self._children.get(key) or self._child(key)
-        requests.inc()
-        took.observe(seconds)
+        with suppress(OSError):  # of the folder: to count is not worth an answer
+            requests, took = self._children.get(key) or self._child(key)
+            requests.inc()
+            took.observe(seconds)
 
     def predicted(self, churns: int, stays: int) -> None:
         """Count customers by what was said of them."""
@@ -132,7 +134,7 @@ class _Watcher:
                 "churn_registry_reached_seconds", "When it was last reached.", seen["reached"]
             )
         yield GaugeMetricFamily(
-            "churn_model_refused",
-            "1 while the model that production names is not the one in place.",
+            "churn_watcher_trouble",
+            "1 while the watcher cannot reach the registry, or not take what production names.",
             float(bool(seen.get("error"))),
         )

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from gevent import get_hub
 from sqlalchemy import (
     Column,
     MetaData,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from serve.problems import Problem
 from stages.shared import files
@@ -32,11 +34,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+_LONGEST = 255  # characters of an id
 _META = MetaData()
 _CUSTOMERS = Table(
     "customers",
     _META,
-    Column("customer", String(255), primary_key=True),
+    Column("customer", String(_LONGEST), primary_key=True),
     Column("month", String(7), nullable=False),
     Column("features", Text, nullable=False),
 )
@@ -51,7 +54,9 @@ def engine(url: str) -> Engine:
     made = make_url(url)
     if made.get_backend_name() == "sqlite" and made.database:
         made = made.set(database=str(files.home() / made.database))
-    return create_engine(made, pool_pre_ping=made.get_backend_name() != "sqlite")
+        # A connection each time: a file that was deleted and made anew is another one.
+        return create_engine(made, poolclass=NullPool)
+    return create_engine(made, pool_pre_ping=True)
 
 
 class Online:
@@ -67,18 +72,27 @@ class Online:
         Raises:
             Problem: 404 for a customer that no month has, 503 if the store cannot be asked.
         """
-        if self._engine is None:
-            self._engine = engine(self._url)
+        found = None
         try:
-            with self._engine.connect() as connection:
-                found = connection.execute(_ONE, {"customer": customer}).scalar()
-        except SQLAlchemyError as error:
-            first = str(error).splitlines()[0]
+            if len(customer) <= _LONGEST:
+                # In a thread: a database that is slow would hold up the worker's other requests.
+                text = get_hub().threadpool.apply(self._find, (customer,))
+                found = None if text is None else orjson.loads(text)
+        # Of a database, of its driver that is not there, of what somebody else wrote into it.
+        except (SQLAlchemyError, ImportError, ValueError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
             why = f"the online store cannot be asked ({first}): type `make features`"
             raise Problem(503, why, headers={"Retry-After": "5"}) from None
         if found is None:
-            raise Problem(404, f"no month has a customer {customer!r}")
-        return {n: value for n, value in orjson.loads(found).items() if n in wanted}
+            raise Problem(404, f"no month has a customer {customer[:40]!r}")
+        return {n: value for n, value in found.items() if n in wanted}
+
+    def _find(self, customer: str) -> str | None:
+        if self._engine is None:
+            self._engine = engine(self._url)
+        with self._engine.connect() as connection:
+            found: str | None = connection.execute(_ONE, {"customer": customer}).scalar()
+        return found
 
 
 def filled_from(store: Engine) -> str | None:

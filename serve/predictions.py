@@ -64,8 +64,10 @@ class Predictions:
         body.refuse_repeated(sent, len(given))
         customer = given.get(now.contract.customer)
         if len(given) == 1 and type(customer) is str:
-            given = self._online.features(customer, now.contract.names)
-        probability = now.servable.one(now.contract.one(given))
+            values = self._stored(customer, now)
+        else:
+            values = now.contract.one(given)
+        probability = now.servable.one(values)
         churns = probability >= now.threshold
         self._metrics.predicted(churns, not churns)
         return {
@@ -75,6 +77,16 @@ class Predictions:
             "model_version": now.version,
         }
 
+    def _stored(self, customer: str, now: Model) -> list[Any]:
+        """The values of a customer whom the online store knows."""
+        try:
+            return now.contract.one(self._online.features(customer, now.contract.names))
+        except Problem as problem:
+            if problem.status != 422:
+                raise
+            why = f"the stored features do not fit version {now.version}: type `make features`"
+            raise Problem(503, why, headers=RETRY) from None
+
     def _many(self, now: Model, given: dict[str, Any], sent: bytes) -> dict[str, Any]:
         rows = given["instances"]
         faults = [Fault(name, "is not in the contract") for name in given if name != "instances"]
@@ -83,9 +95,9 @@ class Predictions:
         if faults:
             raise Problem(422, "the request does not fit the contract", faults)
         churned, predictions = 0, []
+        columns = now.contract.many(rows) if rows else []
+        body.refuse_repeated(sent, 1 + sum(map(len, rows)))
         if rows:
-            columns = now.contract.many(rows)
-            body.refuse_repeated(sent, 1 + sum(map(len, rows)))
             threshold, customer = now.threshold, now.contract.customer
             predictions = [
                 {"id": row.get(customer), "churn_probability": p, "churn": p >= threshold}

@@ -64,12 +64,13 @@ class Watcher:
         return _inode() != self._database
 
     def _is_in_place(self, version: store.Version) -> bool:
-        current = place.read(self._folder, place.CURRENT)
-        # The digest too: a registry that was made anew may count anew.
-        return current is not None and (current["version"], current["digest"]) == (
+        current = place.read(self._folder, place.CURRENT) or {}
+        # The digest too: a registry that was made anew may count anew. And the files: what was
+        # damaged here is put in place once more.
+        return (current.get("version"), current.get("digest")) == (
             version.number,
             version.digest,
-        )
+        ) and current.get("files") == sizes(self._folder / str(version.digest))
 
     def _is_due(self, version: store.Version) -> bool:
         """Whether it is time to take a version: one that was refused waits, longer each time."""
@@ -94,7 +95,12 @@ class Watcher:
         if error and error != self._told:
             print(f"serve: {error}", file=sys.stderr, flush=True)
         self._told = error
-        place.note(self._folder, self._notes | {"error": error, "at": time.time()})
+        try:
+            place.note(self._folder, self._notes | {"error": error, "at": time.time()})
+        except OSError as failed:
+            print(
+                f"serve: {place.WATCHER} cannot be written: {failed}", file=sys.stderr, flush=True
+            )
 
 
 def take(version: store.Version, folder: Path) -> None:
@@ -109,7 +115,8 @@ def take(version: store.Version, folder: Path) -> None:
     check_contract(from_dict(card["features"]), card["id"], params.data())
     check_golden(source, card)
     keep(source, folder / source.name)
-    place.replace_current(folder, describe(version, card))
+    facts = describe(version, card) | {"files": sizes(folder / source.name)}
+    place.replace_current(folder, facts)
     print(f"serve: version {version.number} ({source.name[:12]}) is in place", flush=True)
     sweep(folder, source.name)
 
@@ -162,6 +169,12 @@ def keep(source: Path, target: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file of a servable that is there."""
+    names = (servable.PLAN, servable.TREES)
+    return {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
+
+
 def describe(version: store.Version, card: dict[str, Any]) -> dict[str, Any]:
     """What the server says of a model: see `GET /model`."""
     events = [event for event in store.read().events if event.to_version == version.number]
@@ -196,7 +209,10 @@ def sweep(folder: Path, digest: str) -> None:
 
 def _inode() -> int | None:
     local = connection.database()
-    return local.stat().st_ino if local is not None and local.is_file() else None
+    try:
+        return None if local is None else local.stat().st_ino
+    except OSError:
+        return None
 
 
 def _line(error: Exception) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -154,7 +156,12 @@ def test_what_is_no_json_is_a_400(server: Server, sent: bytes, way: str) -> None
 def test_a_key_that_is_there_twice_is_refused(server: Server) -> None:
     row = json.dumps(GOOD)
     again = row.replace("{", '{"calls": 1, ', 1)
-    for sent in (again, f'{{"instances": [{row}, {again}]}}', '{"customer": "a", "customer": "b"}'):
+    for sent in (
+        again,
+        f'{{"instances": [{row}, {again}]}}',
+        f'{{"instances": [{row}], "instances": []}}',
+        '{"customer": "a", "customer": "b"}',
+    ):
         status, said = server.post("/predict", sent.encode())
         assert (status, "is there twice" in said["detail"]) == (400, True), said
     # A colon inside a text is no key.
@@ -187,6 +194,24 @@ def test_other_methods_types_and_addresses_have_their_own_answers(server: Server
 def test_a_body_that_is_too_large_is_a_413(server: Server, way: str) -> None:
     rows = {"instances": [GOOD] * 5000}
     assert server.post("/predict", rows, way)[0] == 413
+
+
+def test_a_body_in_chunks_that_is_too_large_is_a_413_too(server: Server) -> None:
+    for padding, status in ((10, 200), (200_000, 413)):
+        sent = json.dumps(GOOD).encode() + b" " * padding
+        answer = server.client.post(
+            "/predict",
+            input_stream=BytesIO(sent),
+            content_type="application/json",
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+        assert answer.status_code == status, padding
+
+
+def test_deep_nesting_beside_a_colon_too_many_is_no_defect(server: Server) -> None:
+    for depth in (900, 1000, 1020):
+        sent = b'{"calls": ":", "plan": ' + b"[" * depth + b"]" * depth + b"}"
+        assert server.post("/predict", sent)[0] in {400, 422}
 
 
 def test_without_a_model_it_says_so_and_when_to_come_again(tmp_path: Path) -> None:
@@ -232,7 +257,14 @@ def test_a_model_that_cannot_be_read_leaves_the_one_before_and_ready_says_why(
     (tmp_path / place.CURRENT).unlink()
     assert server.post("/predict", GOOD)[1]["model_version"] == 1
     serve_fixtures.put(tmp_path, 4)
+    until_taken(server, 4)
+    facts = place.read(tmp_path, place.CURRENT)
+    assert facts is not None
+    place.replace_current(tmp_path, {n: v for n, v in facts.items() if n != "digest"})
     assert server.post("/predict", GOOD)[1]["model_version"] == 4
+    assert "digest" in server.client.get("/ready").json["problem"]
+    place.replace_current(tmp_path, facts)
+    until_taken(server, 4)
     assert server.client.get("/ready").json["problem"] == "the watcher is not there"
 
 
@@ -246,6 +278,25 @@ def test_a_defect_is_a_500_of_the_same_shape_and_in_the_log(
     status, said = server.post("/predict", GOOD, way)
     assert (status, said["detail"]) == (500, "a defect of the server's: its log says more")
     assert "ZeroDivisionError" in caplog.text
+
+
+def until_taken(server: Server, version: int) -> None:
+    """A model that could not be taken is tried again, but not with every request."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if server.client.get("/ready").json["problem"] == "the watcher is not there":
+            break
+        time.sleep(0.05)
+    said = server.client.get("/ready").json
+    assert (said["model_version"], said["problem"]) == (version, "the watcher is not there")
+
+
+def test_ready_says_when_the_watcher_has_gone_silent(tmp_path: Path) -> None:
+    serve_fixtures.put(tmp_path, 1)
+    server = Server(tmp_path)
+    for age, problem in ((1, None), (100, "the watcher has said nothing for 100 s")):
+        place.note(tmp_path, {"error": None, "at": time.time() - age, "reached": time.time() - age})
+        assert server.client.get("/ready").json["problem"] == problem
 
 
 def test_a_customer_is_answered_by_id_alone(tmp_path: Path) -> None:
@@ -263,6 +314,26 @@ def test_a_customer_is_answered_by_id_alone(tmp_path: Path) -> None:
     assert server.post("/predict", {"customer": "123"})[0] == 404
     assert server.post("/predict", {"customer": ""})[0] == 404
     assert server.faults({"customer": None}).keys() == set(FEATURES)
+
+
+def test_what_is_wrong_with_the_online_store_is_a_503(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/online.db"
+    serve_fixtures.put(tmp_path, 1)
+    rows = {"broken": "{bad", "of another contract": '{"calls": 1}'}
+    stored = [{"customer": n, "month": "2026-01", "features": f} for n, f in rows.items()]
+    online.replace(online.engine(url), stored, "key")
+    server = Server(tmp_path, online_store=url)
+    for customer in rows:
+        status, said = server.post("/predict", {"customer": customer})
+        assert (status, "type `make features`" in said["detail"]) == (503, True), said
+    status, said = server.post("/predict", {"customer": "x" * 10_000})
+    assert (status, len(said["detail"]) < 100) == (404, True)
+    (tmp_path / "online.db").unlink()
+    again = [{"customer": "broken", "month": "2026-01", "features": json.dumps(GOOD)}]
+    online.replace(online.engine(url), again, "key")
+    assert server.post("/predict", {"customer": "broken"})[0] == 200  # it is seen at once
+    nowhere = Server(tmp_path, online_store="postgresql+nodriver://localhost/x")
+    assert nowhere.post("/predict", {"customer": "a"})[0] == 503
 
 
 def test_figures_count_requests_predictions_and_swaps(tmp_path: Path) -> None:

@@ -223,6 +223,33 @@ def test_a_full_disk_leaves_the_old_model_and_says_so(shop: Watched, small_disk:
     assert shop.step() == (2, None)
 
 
+@pytest.mark.parametrize("damage", ["a file is cut", "the folder is gone", "a key is missing"])
+def test_what_is_damaged_in_its_place_is_put_there_once_more(shop: Watched, damage: str) -> None:
+    shop.promoted(1.0)
+    shop.step()
+    answer, facts = shop.probability(), shop.current()
+    assert facts is not None
+    folder = shop.folder / facts["folder"]
+    if damage == "a file is cut":
+        os.truncate(folder / "servable.json", 10)
+    elif damage == "the folder is gone":
+        shutil.rmtree(folder)
+    else:
+        place.replace_current(shop.folder, {n: v for n, v in facts.items() if n != "digest"})
+    before = (shop.folder / place.CURRENT).stat().st_ino
+    assert shop.step() == (1, None)
+    assert shop.probability() == answer
+    assert (shop.folder / place.CURRENT).stat().st_ino != before  # so that every worker looks
+
+
+def test_the_watcher_goes_on_where_it_cannot_write_its_notes(shop: Watched, capsys: Any) -> None:
+    shop.promoted(1.0)
+    (shop.folder / place.WATCHER).mkdir()
+    shop.watcher.step()
+    assert (shop.current() or {})["version"] == 1
+    assert "watcher.json cannot be written" in capsys.readouterr().err
+
+
 def test_old_models_are_swept_but_not_the_newest(shop: Watched) -> None:
     for c in (1.0, 2.0, 3.0, 4.0, 5.0):
         shop.promoted(c)
