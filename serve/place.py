@@ -11,6 +11,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from stages.shared import files
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,15 +32,13 @@ def read(folder: Path, name: str) -> dict[str, Any] | None:
 
 def replace_current(folder: Path, values: dict[str, Any]) -> None:
     """Name another model, whole or not at all, also if the power fails."""
-    temporary = folder / f".{CURRENT}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(values, file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / CURRENT)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        files.replacing(folder / CURRENT) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
+        json.dump(values, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def note(folder: Path, values: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ class Watcher:
         self._database = _inode()
         self._refused: tuple[store.Version, float, float] | None = None  # next try, pause
         self._told: str | None = None
-        self._notes: dict[str, Any] = {"failures": 0, "reached": None, "error": None}
+        self._notes: dict[str, Any] = {"failures": 0, "reached": None}
 
     def step(self) -> None:
         """Look once; nothing that goes wrong is raised."""
