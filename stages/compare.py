@@ -12,17 +12,15 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from stages.shared import candidate, errors, files, params, resampling, scoring
+from stages.shared import candidate, errors, files, params, ranking, scoring
 
 if TYPE_CHECKING:
     from stages.registry.store import Production
     from stages.shared.params import Compare
-    from stages.shared.resampling import Floats, Labels
+    from stages.shared.ranking import Codes, Floats, Labels
 
 
-# A bootstrap draws from the rows that are there: of a few it cannot know how much others differ.
+# Of a few customers nobody can know how much others differ.
 LEAST_OF_A_CLASS = 30
 
 
@@ -48,39 +46,38 @@ class Decision:
     rows_needed: int | None = None
 
 
-def measure(churned: Labels, candidate_s: Floats, production_s: Floats, p: Compare) -> Gain:
-    """The gain of the candidate over production, by a paired bootstrap over customers.
+def measure(
+    churned: Labels, customers: Codes, candidate_s: Floats, production_s: Floats, p: Compare
+) -> Gain:
+    """The gain of the candidate over production on the same rows (see `ranking`).
 
     Args:
         churned: shape (n,), 0 or 1, both present.
+        customers: shape (n,), whose row each is.
         candidate_s: shape (n,), the candidate's probabilities.
         production_s: shape (n,), production's probabilities of the same rows.
         p: section ``compare`` of params.yaml.
 
     Returns:
-        Point estimates and intervals, rounded as reports give them.
+        Estimates and intervals, rounded as reports give them.
     """
-    rows = len(churned)
-    ours = resampling.weighted_auc(churned, candidate_s)
-    theirs = resampling.weighted_auc(churned, production_s)
-    losses = resampling.log_losses(churned, production_s) - resampling.log_losses(
-        churned, candidate_s
+    ours, theirs = (ranking.auc_estimate(churned, s) for s in (candidate_s, production_s))
+    losses = [ranking.log_losses(churned, s) for s in (production_s, candidate_s)]
+    by_loss = ranking.mean_estimate(losses[0] - losses[1])
+    of_class = ranking.fewest(churned, customers)
+    by_auc, of_losses = (
+        ranking.interval(found, customers, p.confidence, of_class)
+        for found in (ours - theirs, by_loss)
     )
-    drawn = [
-        (ours(weights) - theirs(weights), float(weights @ losses) / rows)
-        for weights in resampling.draws(rows, p.resamples, p.seed)
-    ]
-    by_auc, by_loss = np.array(drawn).T
-    everybody = np.ones(rows)
-    of_ours, of_theirs = files.rounded(ours(everybody)), files.rounded(theirs(everybody))
+    of_ours, of_theirs = files.rounded(ours.value), files.rounded(theirs.value)
     return Gain(
         candidate_auc=of_ours,
         production_auc=of_theirs,
         gain=files.rounded(of_ours - of_theirs),
-        interval=_rounded(resampling.interval(by_auc, p.confidence)),
-        log_loss_gain=files.rounded(losses.mean()),
-        log_loss_interval=_rounded(resampling.interval(by_loss, p.confidence)),
-        rows=rows,
+        interval=_rounded(by_auc),
+        log_loss_gain=files.rounded(by_loss.value),
+        log_loss_interval=_rounded(of_losses),
+        rows=len(churned),
     )
 
 
@@ -182,17 +179,17 @@ def incomparable(candidate: dict[str, Any], production: dict[str, Any]) -> str |
     return None
 
 
-def unmeasured(churned: Labels) -> str | None:
+def unmeasured(churned: Labels, customers: Codes) -> str | None:
     """Why a holdout tells nothing of any model, or None."""
     if len(churned) == 0:
-        return "the holdout has no row: no customer of the window's newest month fell into it"
+        return "the holdout has no row: no customer of its months fell into it"
     if churned.min() == churned.max():
         return f"the holdout's {len(churned)} rows are of one class only"
-    fewest = min(int(churned.sum()), len(churned) - int(churned.sum()))
+    fewest = ranking.fewest(churned, customers)
     if fewest < LEAST_OF_A_CLASS:
         return (
-            f"the holdout's {len(churned)} rows have only {fewest} of one class: an interval from "
-            f"fewer than {LEAST_OF_A_CLASS} says nothing"
+            f"the holdout's {len(churned)} rows have only {fewest} customers of one class: an "
+            f"interval from fewer than {LEAST_OF_A_CLASS} says nothing"
         )
     return None
 
@@ -204,15 +201,15 @@ def main() -> None:
     p = params.compare()
     model = candidate.load(files.CANDIDATE)
     evaluated = files.read_json(files.REPORTS / "evaluate.json")
-    churned = scoring.labels(files.HOLDOUT)
+    churned, customers = scoring.labels(files.HOLDOUT), scoring.customers(files.HOLDOUT)
     now = store.production()
     production = candidate.load(store.fetch(now.version)) if now.version is not None else None
     why_not = incomparable(model.card, production.card) if production else None
-    nothing_to_see = unmeasured(churned)
+    nothing_to_see = unmeasured(churned, customers)
     gain = None
     if production and not why_not and not nothing_to_see and production.digest != model.digest:
         ours, theirs = scoring.scores(files.HOLDOUT, [model, production])
-        gain = measure(churned, ours, theirs, p)
+        gain = measure(churned, customers, ours, theirs, p)
     decision = decide(
         gates=evaluated["reasons"],
         already=already(model.digest, now),

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import metrics
 
-from stages.shared import candidate, errors, files, params, resampling, scoring
+from stages.shared import candidate, errors, files, params, ranking, scoring
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stages.shared.params import Evaluate
-    from stages.shared.resampling import Floats, Labels
+    from stages.shared.ranking import Codes, Floats, Labels
 
 BINS = 10  # of the calibration curve and of the expected calibration error
 POINTS = 200  # of a curve: what an eye can tell apart
@@ -26,11 +26,14 @@ CUSTOMERS = 10_000  # of the confusion plot; a larger holdout is shown in propor
 WORDS = ("stays", "churns")
 
 
-def evaluate(churned: Labels, scores: Floats, threshold: float, p: Evaluate) -> dict[str, Any]:
+def evaluate(
+    churned: Labels, customers: Codes, scores: Floats, threshold: float, p: Evaluate
+) -> dict[str, Any]:
     """Measure a model on rows that it never saw, and hold it against the gate.
 
     Args:
         churned: shape (n,), 0 or 1.
+        customers: shape (n,), whose row each is.
         scores: shape (n,), churn probabilities.
         threshold: the model's own decision threshold.
         p: section ``evaluate`` of params.yaml.
@@ -52,6 +55,7 @@ def evaluate(churned: Labels, scores: Floats, threshold: float, p: Evaluate) -> 
         "brier": None,
         "ece": None,
         "n": rows,
+        "customers": len(np.unique(customers)),
         "base_rate": files.rounded(churned.mean()) if rows else None,
         "f1_of_yes_to_all": files.rounded(f1_of_yes_to_all(churned.mean())) if rows else None,
     }
@@ -64,18 +68,17 @@ def evaluate(churned: Labels, scores: Floats, threshold: float, p: Evaluate) -> 
             "precision": files.rounded(precision),
             "recall": files.rounded(recall),
             "accuracy": files.rounded(metrics.accuracy_score(churned, said)),
-            "log_loss": files.rounded(resampling.log_losses(churned, scores).mean()),
+            "log_loss": files.rounded(ranking.log_losses(churned, scores).mean()),
             "brier": files.rounded(np.square(scores - churned).mean()),
             "ece": files.rounded(expected_calibration_error(churned, scores)),
         }
     if both:
-        auc = resampling.weighted_auc(churned, scores)
-        drawn = np.array([auc(w) for w in resampling.draws(rows, p.resamples, p.seed)])
+        auc = ranking.auc_estimate(churned, scores)
+        of_class = ranking.fewest(churned, customers)
+        ends = ranking.interval(auc, customers, p.confidence, of_class)
         found |= {
-            "auc": files.rounded(auc(np.ones(rows))),
-            "auc_interval": [
-                files.rounded(end) for end in resampling.interval(drawn, p.confidence)
-            ],
+            "auc": files.rounded(auc.value),
+            "auc_interval": [files.rounded(min(max(end, 0.0), 1.0)) for end in ends],
             "average_precision": files.rounded(metrics.average_precision_score(churned, scores)),
         }
     reasons = gate(found, p.gate_f1)
@@ -85,7 +88,7 @@ def evaluate(churned: Labels, scores: Floats, threshold: float, p: Evaluate) -> 
 def gate(found: dict[str, Any], gate_f1: float) -> list[str]:
     """Why the candidate does not pass; empty if it does."""
     if not found["n"]:
-        return ["the holdout has no row: no customer of the newest month fell into it"]
+        return ["the holdout has no row: no customer of its months fell into it"]
     if found["auc"] is None:
         return [f"the holdout's {found['n']} rows are of one class only"]
     reasons = []
@@ -169,7 +172,7 @@ def main() -> None:
     churned = scoring.labels(files.HOLDOUT)
     (scores,) = scoring.scores(files.HOLDOUT, [model])
     threshold = model.card["decision_threshold"]
-    found = evaluate(churned, scores, threshold, p)
+    found = evaluate(churned, scoring.customers(files.HOLDOUT), scores, threshold, p)
     for name, points in plots(churned, scores, threshold).items():
         files.write_json(files.PLOTS / f"{name}.json", points)
     files.write_json(
@@ -193,7 +196,8 @@ def sentence(found: dict[str, Any]) -> str:
     low, high = found["auc_interval"]
     return (
         f"AUC {found['auc']:.3f} [{low:.3f}, {high:.3f}], F1 {found['f1']:.3f}, "
-        f"log loss {found['log_loss']:.3f} on {found['n']:,} holdout customers, "
+        f"log loss {found['log_loss']:.3f} on {found['n']:,} holdout rows of "
+        f"{found['customers']:,} customers, "
         f"{found['base_rate']:.1%} of them churned"
     )
 

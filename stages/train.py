@@ -146,11 +146,10 @@ def train(
             f"the training window has {have}: there is nothing to learn; set drift.window_months "
             "higher, drift.max_age_months lower, or wait for months that have both"
         )
-    model = pipeline(features, p)
     try:
-        with threadpool_limits(1):  # sums over threads differ in their last bits
+        with threadpool_limits(1):
+            model = fit(frame, churned, features, p)
             threshold = decision_threshold(model, frame, churned, customers, p.seed)
-            model.fit(frame, churned)
             fixed = FixedThresholdClassifier(
                 FrozenEstimator(model),
                 threshold=threshold,
@@ -163,6 +162,15 @@ def train(
     except ValueError as error:  # of a hyper-parameter, mostly: scikit-learn checks them late
         what = " ".join(str(error).replace(" of cross_val_predict", "").split())
         raise UserError(f"params.yaml: train.{p.estimator} cannot be trained: {what}") from error
+
+
+def fit(
+    frame: pd.DataFrame, churned: NDArray[np.int8], features: dict[str, Feature], p: Train
+) -> Pipeline:
+    """Fit the pipeline; see `train` for the arguments."""
+    with threadpool_limits(1):  # sums over threads differ in their last bits
+        fitted: Pipeline = pipeline(features, p).fit(frame, churned)
+    return fitted
 
 
 def decision_threshold(

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.adoption.survey import FOLDS
-from stages.shared import resampling, values
+from stages.shared import ranking, values
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from data.adoption.survey import Survey
-    from stages.shared.resampling import Floats, Labels
+    from stages.shared.ranking import Floats, Labels
 
 LEAK = 0.97  # an AUC
 # With fewer labelled rows, or fewer of a class, a column gets there by chance.
@@ -76,7 +76,7 @@ def alone(column: pa.ChunkedArray, churned: Labels, folds: NDArray[np.int64]) ->
 
 
 def _auc(scores: Floats, churned: Labels) -> float:
-    return resampling.weighted_auc(churned, scores)(np.ones(len(churned)))
+    return ranking.auc(churned, scores)
 
 
 def _rates_elsewhere(codes: NDArray[np.int64], churned: Labels, folds: NDArray[np.int64]) -> Floats:

@@ -7,6 +7,7 @@ every model, so that whoever reads either needs no params.yaml to know what a va
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -41,6 +42,15 @@ class Feature(BaseModel):
         if self.values is not None and not self.values:
             raise ValueError("values is empty: list the allowed values, or leave it out")
         return self
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the columns of a month are: the contract without where its files lie."""
+
+    id: str
+    label: str
+    features: dict[str, Feature]
 
 
 def to_dict(features: dict[str, Feature]) -> dict[str, Any]:

@@ -69,17 +69,33 @@ class Drift(Section):
 
     window_months: int = Field(ge=1)
     max_age_months: int = Field(ge=1)
+    growth: float = Field(gt=1)
+    trigger: Literal["evidence", "share"]
+    false_alarm_rate: float = Field(gt=0, lt=1)
+    label_false_alarm_rate: float = Field(gt=0, lt=1)
+    label_effect: float = Field(ge=0)
+    min_importance: float = Field(ge=0, le=1)
     threshold: float = Field(gt=0, le=1)
     number_method: str
     number_threshold: float = Field(gt=0)
     category_method: str
     category_threshold: float = Field(gt=0)
     columns: dict[str, Override] = {}
+    accepted: dict[str, tuple[str, ...]] = {}
     min_rows: int = Field(ge=1)
     sample_rows: int = Field(ge=100)
+    holdout: Literal["world", "newest", "after"]
     holdout_share: float = Field(gt=0, lt=1)
     salt: str = Field(min_length=1)
     seed: int = Field(ge=0)
+
+    @field_validator("accepted", mode="before")
+    @classmethod
+    def _lists(cls, value: object) -> object:
+        """YAML has lists, and a month without quotes is a text to it."""
+        if not isinstance(value, dict):
+            return value
+        return {str(k): tuple(v) if isinstance(v, list) else v for k, v in value.items()}
 
 
 class Train(Section):
@@ -103,8 +119,6 @@ class Evaluate(Section):
 
     gate_f1: Share
     confidence: float = Field(gt=0, lt=1)
-    resamples: int = Field(ge=100)
-    seed: int = Field(ge=0)
 
 
 class Compare(Section):
@@ -113,8 +127,6 @@ class Compare(Section):
     delta: float = Field(ge=0, le=1)
     confidence: float = Field(gt=0, lt=1)
     min_lower_bound: float = Field(ge=-1, le=1)
-    resamples: int = Field(ge=100)
-    seed: int = Field(ge=0)
 
 
 class Promote(Section):

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.shared import contract, window
+from stages.shared import contract, ranking, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from stages.shared.candidate import Candidate
-    from stages.shared.resampling import Floats, Labels
+    from stages.shared.ranking import Codes, Floats, Labels
 
 # Preprocessing holds several copies of the rows that are scored at once.
 BATCH = 10_000
@@ -26,6 +26,12 @@ def labels(holdout: Path) -> Labels:
     name = contract.facts(pq.read_schema(holdout))["label"]
     found: Labels = pq.read_table(holdout, columns=[name])[name].to_numpy().astype(np.int8)
     return found
+
+
+def customers(holdout: Path) -> Codes:
+    """A number for each row's customer, who may have a row in several months; shape (n,)."""
+    name = contract.facts(pq.read_schema(holdout))["id"]
+    return ranking.codes(pq.read_table(holdout, columns=[name])[name].to_numpy())
 
 
 def scores(holdout: Path, models: Sequence[Candidate]) -> list[Floats]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BATCH = 100_000  # rows in memory at a time
 # So many customers are never all in the holdout; only with fewer must each be looked at.
 SURELY = 1000
+SAMPLED = "sampled"  # the salt by which customers are drawn for comparisons
 
 
 def month_path(month: str, folder: Path) -> Path:
@@ -26,26 +27,30 @@ def month_path(month: str, folder: Path) -> Path:
     return folder / f"{month}.parquet"
 
 
-def sample(
-    chosen: Sequence[str], folder: Path, columns: list[str], most: int, seed: int
-) -> pa.Table:
-    """At most ``most`` rows of the months together, drawn evenly without replacement.
+def share_of(rows: int, most: int) -> float:
+    """The share of the customers that gives about ``most`` of ``rows``."""
+    return min(1.0, most / rows) if rows else 1.0
 
-    The draw depends on the seed, the months and how many rows they have, and on nothing else.
-    Months are read in batches, so that memory holds little more than the sample.
-    """
-    sizes = [pq.read_metadata(month_path(month, folder)).num_rows for month in chosen]
-    total = sum(sizes)
-    rng = np.random.default_rng([seed, *(months.number(month) for month in chosen)])
-    drawn = np.arange(total)
-    if total > most:
-        drawn = np.sort(rng.choice(total, size=most, replace=False))
-    parts, start = [], 0
+
+def with_share(
+    chosen: Sequence[str], folder: Path, columns: list[str], customer: str, share: float
+) -> pa.Table:
+    """All rows of a share of the customers, drawn by their ids."""
+    parts = []
     for batch in batches(chosen, folder, columns):
-        here = drawn[(drawn >= start) & (drawn < start + len(batch))] - start
-        parts.append(batch.take(pa.array(here)))
-        start += len(batch)
+        if share < 1:
+            drawn = split.in_holdout(batch[customer].to_numpy(), SAMPLED, share)
+            batch = batch.filter(pa.array(drawn))
+        parts.append(batch)
     return pa.concat_tables(parts).combine_chunks()
+
+
+def draw(table: pa.Table, most: int, seed: int) -> pa.Table:
+    """At most ``most`` of the rows, drawn evenly without replacement, in their order."""
+    if len(table) <= most:
+        return table
+    drawn = np.random.default_rng(seed).choice(len(table), size=most, replace=False)
+    return table.take(pa.array(np.sort(drawn)))
 
 
 def batches(chosen: Sequence[str], folder: Path, columns: list[str] | None) -> Iterator[pa.Table]:
@@ -74,15 +79,22 @@ def read(path: Path) -> pa.Table:
 
 
 def write(
-    window: Sequence[str], folder: Path, train: Path, holdout: Path, facts: dict[str, Any]
+    window: Sequence[str],
+    judging: Sequence[str],
+    folder: Path,
+    train: Path,
+    holdout: Path,
+    facts: dict[str, Any],
 ) -> None:
     """Write the rows to train on and the rows to score on.
 
     ``train`` gets the labelled rows of all the window's months, of the customers outside the
-    holdout; ``holdout`` those of the newest month, of the customers inside it. Both bear ``facts``.
+    holdout; ``holdout`` those of the judging months, of the customers inside it. Both bear
+    ``facts``.
 
     Args:
         window: the months, oldest first.
+        judging: the months of the holdout, in the window or after it.
         folder: where ingest put them.
         train: file to write.
         holdout: file to write.
@@ -97,14 +109,20 @@ def write(
         pq.ParquetWriter(train_file, schema) as train_rows,
         pq.ParquetWriter(holdout_file, schema) as holdout_rows,
     ):
-        for month in window:
+        for month in sorted({*window, *judging}):
             for batch in batches([month], folder, None):
                 labelled = batch.filter(pc.is_valid(batch[facts["label"]])).cast(schema)
                 ids = labelled[facts["id"]].to_numpy()
                 held = pa.array(split.in_holdout(ids, how["salt"], how["holdout_share"]))
-                train_rows.write_table(labelled.filter(pc.invert(held)))
-                if month == window[-1]:
+                if month in window:
+                    train_rows.write_table(labelled.filter(pc.invert(held)))
+                if month in judging:
                     holdout_rows.write_table(labelled.filter(held))
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a month; the file's own word, nothing is read."""
+    return int(pq.read_metadata(path).num_rows)
 
 
 def count(path: Path, label: str) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""How well the loop decides, measured: policies replayed over worlds of which all is known."""
