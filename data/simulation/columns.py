@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     Columns = dict[str, NDArray[Any]]
 
-# The contract, as the `data` section of params.yaml has it. It lists no values of net_service and no
-# maximum of watch_hours_30d: with these, ingest would refuse the broken feeds by itself. That is
-# what they are good for, but here it is to be seen whether a look at the distributions finds them.
+# The contract, as the `data` section of params.yaml has it. It lists no values of net_service and
+# no maximum of watch_hours_30d: with these, ingest would refuse two broken feeds by itself. That is
+# what they are good for, but here it is to be seen whether a look at distributions finds the break.
 FEATURES: dict[str, dict[str, Any]] = {
     "months_active": {"type": "number", "min": 0},
     "monthly_fee": {"type": "number", "min": 0},

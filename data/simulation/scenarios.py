@@ -37,8 +37,21 @@ YEAR = 12
 
 BROKEN_MONTHS = 3  # until the feed is mended
 
-MONTHS_AT_MOST = 1_200
+MONTHS = (1, 240)
 ROWS = (100, 10_000_000)
+
+STORIES = {
+    "none": "nothing changes",
+    "covariate": "monthly_fee, rebuffer_events_7d, watch_hours_30d: up by half a standard deviation",
+    "concept": "others churn than before, and no feature moves",
+    "label": "1.5 times as many churn, and no feature moves",
+    "gradual": f"columns move and others churn, more so every month for {GRADUAL_MONTHS} months",
+    "season": "people watch more in winter, and in summer others churn than in winter",
+    "unit": f"watch_hours_30d is in minutes, for {BROKEN_MONTHS} months",
+    "stuck": f"avg_session_mins_7d is the same for everybody, for {BROKEN_MONTHS} months",
+    "nulls": f"most values of rebuffer_events_7d are missing, for {BROKEN_MONTHS} months",
+    "renamed": f"the values of net_service have other names, for {BROKEN_MONTHS} months",
+}
 
 
 class Change(NamedTuple):
@@ -79,7 +92,7 @@ class World:
         if self.scenario not in SCENARIOS:
             raise UserError(f"SCENARIO={self.scenario}: name one of {', '.join(SCENARIOS)}")
         _check_range("ROWS", self.rows, *ROWS)
-        _check_range("MONTHS", self.months, 1, MONTHS_AT_MOST)
+        _check_range("MONTHS", self.months, *MONTHS)
         _check_range("SEED", self.seed, 0, 2**32 - 1)
         if self.scenario not in {"none", "season"}:
             _check_range("ONSET", self.onset, 1, self.months)
@@ -92,6 +105,15 @@ class World:
         """The calendar month of the month counted from 0."""
         year, month_of_year = divmod(calendar.number(FIRST) + month, YEAR)
         return f"{year:04d}-{month_of_year + 1:02d}"
+
+    def story(self) -> str:
+        """What happens, in a sentence without its full stop."""
+        if self.scenario in {"none", "season"}:
+            return STORIES[self.scenario]
+        told = (
+            STORIES[self.kind or KINDS[0]] if self.scenario == "broken" else STORIES[self.scenario]
+        )
+        return f"from {self.name(self.onset - 1)} on {told}"
 
     def change(self, month: int) -> Change:
         """How far the month counted from 0 is from the world of before."""
