@@ -63,7 +63,7 @@ def observe(now: Subscribers, change: Change, stalls: Generator, skips: Generato
     moods = dict(zip(population.MOODS, now.moods.T, strict=True))
     return {
         "months_active": now.tenure,
-        "monthly_fee": _fee(now) + np.round(change.covariate * scenarios.FEE_RISE, 2),
+        "monthly_fee": _fee(now, change),
         "paperless_billing": now.paperless,
         "plan_stream_tv": now.tv,
         "plan_stream_movies": now.movies,
@@ -79,9 +79,9 @@ def observe(now: Subscribers, change: Change, stalls: Generator, skips: Generato
     }
 
 
-def _fee(now: Subscribers) -> Floats:
-    fee = np.array(population.TIER_FEES)[now.tier]
-    fee = fee + population.TV_FEE * now.tv + population.MOVIES_FEE * now.movies
+def _fee(now: Subscribers, change: Change) -> Floats:
+    fee = np.array(population.TIER_FEES)[now.tier] + change.covariate * scenarios.FEE_RISE
+    fee += population.TV_FEE * now.tv + population.MOVIES_FEE * now.movies
     paid: Floats = np.round(fee - DISCOUNT * (now.tenure < DISCOUNT_MONTHS), 2)
     return paid
 

@@ -42,7 +42,9 @@ ROWS = (100, 10_000_000)
 
 STORIES = {
     "none": "nothing changes",
-    "covariate": "monthly_fee, rebuffer_events_7d, watch_hours_30d: half a standard deviation up",
+    "covariate": (
+        "monthly_fee, rebuffer_events_7d and watch_hours_30d are up by half a standard deviation"
+    ),
     "concept": "others churn than before, and no feature moves",
     "label": "1.5 times as many churn, and no feature moves",
     "gradual": f"columns move and others churn, more so every month for {GRADUAL_MONTHS} months",
