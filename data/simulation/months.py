@@ -58,26 +58,34 @@ def chunks(world: World) -> Iterator[Iterator[Month]]:
 
 def _chunk(world: World, number: int, places: Ints) -> Iterator[Month]:
     """The months of one chunk; what is drawn depends on the seed, its number, and the month."""
-    gone = np.zeros(len(places), dtype=bool)
-    now: Subscribers | None = None
+    now, gone = None, np.zeros(len(places), dtype=bool)
     for month in range(world.months):
         rngs = _generators(world.seed, number, month)
-        change = world.change(month)
-        now = (
-            population.settled(len(places), rngs["population"])
-            if now is None
-            else population.next_month(now, gone, rngs["population"])
-        )
-        true = columns.observe(now, change, rngs["stalls"], rngs["skips"])
-        truth = churn.probability(true, change)
+        if now is None:
+            now = population.settled(len(places), rngs["population"])
+        else:
+            now = population.next_month(now, gone, rngs["population"])
         gone = rngs["gone"].random(len(places)) < population.GONE
-        # Who is gone has churned; the others do with what is left of their probability.
-        rest = (truth - population.GONE) / (1 - population.GONE)
-        churned = gone | (rngs["churn"].random(len(places)) < rest)
-        arrived = columns.through_feed(true, change, rngs["losses"])
-        arrived["net_service"] = columns.named(arrived["net_service"], change)
-        ids = places + 1 + world.rows * now.generation  # nobody else ever has it
-        yield Month(world.name(month), _table(ids, arrived, churned), truth)
+        yield _month(world, month, places, now, gone, rngs)
+
+
+def _month(
+    world: World,
+    month: int,
+    places: Ints,
+    now: Subscribers,
+    gone: NDArray[np.bool_],
+    rngs: dict[str, Generator],
+) -> Month:
+    change = world.change(month)
+    true = columns.observe(now, change, rngs["stalls"], rngs["skips"])
+    truth = churn.probability(true, change)
+    # Who is gone has churned; the others do with what is left of their probability.
+    rest = (truth - population.GONE) / (1 - population.GONE)
+    churned = gone | (rngs["churn"].random(len(places)) < rest)
+    arrived = columns.through_feed(true, change, rngs["losses"])
+    ids = places + 1 + world.rows * now.generation  # nobody else ever has it
+    return Month(world.name(month), _table(ids, arrived, churned), truth)
 
 
 def _generators(*seed: int) -> dict[str, Generator]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from data.simulation.columns import FEATURES
@@ -56,7 +57,7 @@ def write(world: World, raw: Path, truth: Path) -> Written:
             for month in chunk:
                 _append(month, out[month.name], labels=month.name in churned)
                 if month.name in churned:
-                    churned[month.name] += pa.compute.sum(month.table[LABEL]).as_py()
+                    churned[month.name] += pc.sum(month.table[LABEL]).as_py()
                     best[month.name] = min(best[month.name], best_f1(month.truth))
     return Written(
         [raw / f"{name}.csv" for name in names],
