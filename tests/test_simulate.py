@@ -80,6 +80,8 @@ def test_a_month_at_a_time_and_a_chunk_at_a_time_are_the_same_rows() -> None:
         assert month.table.equals(pa.concat_tables(tables).combine_chunks())
         assert (month.truth == np.concatenate([part[at].truth for part in parts])).all()
         assert pc.count_distinct(month.table["user_id"]).as_py() == world.rows
+        first, second = (table["watch_hours_30d"].slice(0, 300) for table in tables)
+        assert not first.equals(second)
 
 
 def test_the_table_has_the_columns_of_the_contract_in_their_types() -> None:
