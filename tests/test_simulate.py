@@ -72,16 +72,20 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_gives_others() -> No
 
 
 def test_a_month_at_a_time_and_a_chunk_at_a_time_are_the_same_rows() -> None:
-    world = World(scenario="covariate", rows=CHUNK + 300, months=2, onset=2)
+    world = World(scenario="covariate", rows=2 * CHUNK + 300, months=2, onset=2)
     parts = [list(chunk) for chunk in simulate.chunks(world)]
-    assert [len(part[0].table) for part in parts] == [CHUNK, 300]
+    assert [len(part[0].table) for part in parts] == [CHUNK, CHUNK, 300]
     for at, month in enumerate(simulate.months(world)):
         tables = [part[at].table for part in parts]
         assert month.table.equals(pa.concat_tables(tables).combine_chunks())
         assert (month.truth == np.concatenate([part[at].truth for part in parts])).all()
         assert pc.count_distinct(month.table["user_id"]).as_py() == world.rows
-        first, second = (table["watch_hours_30d"].slice(0, 300) for table in tables)
-        assert not first.equals(second)
+
+
+def test_no_chunk_repeats_another() -> None:
+    one, other = (next(chunk).table for chunk in simulate.chunks(World(rows=2 * CHUNK, months=1)))
+    for name in simulate.FEATURES:
+        assert not one[name].equals(other[name]), name
 
 
 def test_the_table_has_the_columns_of_the_contract_in_their_types() -> None:
@@ -120,6 +124,13 @@ def test_who_stays_grows_older_by_a_month_and_who_joins_is_new() -> None:
     )
     assert all(now[user] == before[user] + 1 for user in now.keys() & before.keys())
     assert {now[user] for user in now.keys() - before.keys()} == {0}
+
+
+def test_nobody_has_failed_to_pay_before_he_joined() -> None:
+    for month in simulated(rows=50_000, months=2):
+        new = pc.equal(month.table["months_active"], 0)
+        failed = pc.mean(month.table["failed_payments_90d"].filter(new)).as_py()
+        assert failed == pytest.approx(population.FAILED_A_MONTH, rel=0.4)
 
 
 def test_a_subscriber_resembles_the_one_of_the_month_before() -> None:
