@@ -126,11 +126,17 @@ def test_who_stays_grows_older_by_a_month_and_who_joins_is_new() -> None:
     assert {now[user] for user in now.keys() - before.keys()} == {0}
 
 
-def test_nobody_has_failed_to_pay_before_he_joined() -> None:
+@pytest.mark.parametrize(
+    ("name", "a_month"),
+    [
+        ("failed_payments_90d", population.FAILED_A_MONTH),
+        ("support_tickets_90d", population.TICKETS_A_MONTH),
+    ],
+)
+def test_of_who_is_new_a_count_of_90_days_holds_one_month(name: str, a_month: float) -> None:
     for month in simulated(rows=50_000, months=2):
         new = pc.equal(month.table["months_active"], 0)
-        failed = pc.mean(month.table["failed_payments_90d"].filter(new)).as_py()
-        assert failed == pytest.approx(population.FAILED_A_MONTH, rel=0.4)
+        assert pc.mean(month.table[name].filter(new)).as_py() == pytest.approx(a_month, rel=0.4)
 
 
 def test_a_subscriber_resembles_the_one_of_the_month_before() -> None:
