@@ -16,8 +16,10 @@ SCENARIOS = ("none", "covariate", "concept", "label", "gradual", "season", "brok
 KINDS = ("unit", "stuck", "nulls", "renamed")  # of a broken feed
 FIRST = "2024-01"
 
-# A covariate change in full moves three columns that matter by half of their standard deviation.
-# People watch more, but prices rise and streams stall more often: the churn rate hardly moves.
+# A covariate change in full moves three columns that matter by half of their standard deviation:
+# large enough to see in any column, small enough that the values of before and after overlap. Two
+# of them make people leave and one makes them stay, so that the churn rate moves little (from 0.21
+# to 0.23) and the scenario is not one of the rate in disguise.
 WATCH_MORE = 0.31  # logarithm of the factor on watch_hours_30d
 FEE_RISE = 2.77  # added to monthly_fee
 STALL_MORE = 0.50  # logarithm of the factor on the mean of rebuffer_events_7d
@@ -29,8 +31,8 @@ LABEL = 0.862
 
 GRADUAL_MONTHS = 8  # until both changes of scenario gradual have come in full
 
-# A season moves two columns by half a standard deviation up in January and down in July, and
-# half of a change of concept comes in July and is gone in January.
+# A season moves two columns by about half of their standard deviation up in January, and by
+# somewhat less down in July; half of a change of concept comes in July and is gone in January.
 SEASON_WATCH, SEASON_SESSION = 0.31, 0.18  # logarithms of factors
 SEASON_CONCEPT = 0.5
 YEAR = 12
