@@ -67,9 +67,8 @@ def simulate(world: World, params_file: Path, raw: Path, truth: Path) -> None:
         gate_f1 = math.floor(100 * GATE_SHARE * min(written.best_f1)) / 100
         text = params_file.read_text(encoding="utf-8")
         new = section.rewrite(text, _data(), gate_f1, COMMENT)
-        shutil.rmtree(truth, ignore_errors=True)  # a kill may leave no truth, but no wrong one
-        gone.append(placing.place(written.snapshots, new, raw, params_file, bring=os.link))
-        new_truth.rename(truth)
+        with _replaced(truth, new_truth):
+            gone.append(placing.place(written.snapshots, new, raw, params_file, bring=os.link))
     for line in [*_notes(world, written, gate_f1), *filter(None, gone)]:
         print(line)
     if before.get("data") != section.read(new)["data"]:
@@ -88,6 +87,21 @@ def _workshop(truth: Path) -> Iterator[tuple[Path, Path]]:
         yield folder / "raw", folder / "truth"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _replaced(truth: Path, new: Path) -> Iterator[None]:
+    """Replace the truth if the block ends well; a kill may leave none, but never a wrong one."""
+    old = new.with_name("old")
+    if truth.exists():
+        truth.rename(old)
+    try:
+        yield
+    except BaseException:
+        if old.exists():
+            old.rename(truth)
+        raise
+    new.rename(truth)
 
 
 def _write(world: World, raw: Path, truth: Path) -> Written:

@@ -391,6 +391,21 @@ def test_a_disk_that_is_full_changes_nothing(place: Place, monkeypatch: pytest.M
     assert place.state() == before
 
 
+def test_months_that_cannot_be_put_in_place_leave_the_truth_of_those_that_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.simulate(rows=300, months=5)
+    before = place.state()
+
+    def refused(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refused)
+    with pytest.raises(UserError, match="nothing was changed"):
+        place.simulate(rows=400, months=5)
+    assert place.state() == before
+
+
 def test_the_best_f1_is_that_of_the_best_threshold() -> None:
     assert writing.best_f1(np.array([0.1, 0.9])) == pytest.approx(0.9)
     assert writing.best_f1(np.array([0.5, 0.5, 0.5])) == pytest.approx(2 * 1.5 / (3 + 1.5))

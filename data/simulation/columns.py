@@ -43,7 +43,7 @@ SKIPS = 4.0  # median of the means, in 7 days
 DISCOUNT, DISCOUNT_MONTHS = 3.00, 3  # what a joiner pays less, and how long
 HOURS_OF_30_DAYS = 720.0
 MINUTES = 60
-STUCK_AT = 38.0
+STUCK_AT = SESSION_MINUTES  # a likely value, so that the mean gives nothing away
 LOST_SHARE = 0.6
 RENAMED = {"cable": "Cable", "dsl": "DSL", "fiber": "Fiber optic", "mobile": "Mobile"}
 
