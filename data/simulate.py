@@ -1,107 +1,154 @@
 """Simulated subscribers of a streaming service: `make simulate SCENARIO=… [MONTHS=24] …`.
 
-Writes months of a world of which everything is known: what changes, when, how much, and each
-subscriber's true churn probability. So it can be told how well the pipeline decides.
+Writes the months of a world of which everything is known: what changes, when and by how much, and
+every subscriber's true churn probability. So it can be told how well the pipeline decides.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import argparse
+import math
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from data.simulation import churn, columns, population, scenarios
-from data.simulation.scenarios import World
+from data.adoption import placing, section
+from data.simulation import writing
+from data.simulation.churn import IRRELEVANT
+from data.simulation.columns import FEATURES
+from data.simulation.months import ID, LABEL, Month, chunks, months
+from data.simulation.scenarios import KINDS, SCENARIOS, World
+from data.simulation.writing import LABEL_DELAY
+from stages.shared import contract, errors, files, params
+from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    import pyarrow as pa
-    from numpy.random import Generator
-    from numpy.typing import NDArray
+    from data.simulation.writing import Written
 
-    from data.simulation.columns import Columns
-    from data.simulation.population import Floats, Ints, Subscribers
+__all__ = ["FEATURES", "ID", "IRRELEVANT", "KINDS", "LABEL", "LABEL_DELAY", "SCENARIOS",
+           "Month", "World", "chunks", "months", "simulate"]  # fmt: skip
 
-ID, LABEL = "user_id", "churned"
-LABEL_DELAY = 3  # months
-FEATURES = columns.FEATURES
-IRRELEVANT = churn.IRRELEVANT
-SCENARIOS, KINDS = scenarios.SCENARIOS, scenarios.KINDS
-
-# Subscribers who are drawn together. Another size draws other subscribers.
-CHUNK = 50_000
-
-_STREAMS = ("population", "stalls", "skips", "losses", "gone", "churn")
+RAW, TRUTH = files.ROOT / "data" / "raw", files.ROOT / "data" / "truth"
+COMMENT = "simulated subscribers, by `make simulate`"
+# A gate that a model of use passes: this share of the F1 that the true probabilities reach.
+GATE_SHARE = 0.75
+USAGE = (
+    f"make simulate SCENARIO={'|'.join(SCENARIOS)} [MONTHS=24] [ROWS=5000] [SEED=1] [ONSET=12] "
+    f"[KIND={'|'.join(KINDS)}]"
+)
 
 
-class Month(NamedTuple):
-    """The rows of one month, or a chunk of them.
+def simulate(world: World, params_file: Path, raw: Path, truth: Path) -> None:
+    """Put a world in place as the pipeline's data.
 
-    Attributes:
-        name: YYYY-MM.
-        table: user_id, the features, and churned (int8), known or not.
-        truth: shape (rows,), the true churn probabilities.
+    Args:
+        world: what to simulate.
+        params_file: params.yaml; its ``data`` section, ``gate_f1`` and maybe ``drift.columns``
+            change, all else stays.
+        raw: the folder of snapshots that the pipeline reads; gets these months and no others.
+        truth: gets what nobody knows of a real world, YYYY-MM.parquet: each subscriber's true
+            churn probability, and the label, also where it is not known yet.
+
+    Raises:
+        UserError: nothing was changed.
     """
-
-    name: str
-    table: pa.Table
-    truth: Floats
-
-
-def months(world: World) -> Iterator[Month]:
-    """One month after the other, each with all its rows."""
-    import pyarrow as pa
-
-    for parts in zip(*chunks(world), strict=True):
-        table = pa.concat_tables([part.table for part in parts]).combine_chunks()
-        yield Month(parts[0].name, table, np.concatenate([part.truth for part in parts]))
-
-
-def chunks(world: World) -> Iterator[Iterator[Month]]:
-    """The same rows, CHUNK subscribers at a time, each over all months: for any number of rows."""
-    for number, first in enumerate(range(0, world.rows, CHUNK)):
-        places = np.arange(first, min(first + CHUNK, world.rows))
-        yield _chunk(world, number, places)
+    if world.months <= LABEL_DELAY:
+        least = LABEL_DELAY + 1
+        raise UserError(f"MONTHS={world.months}: give {least} or more, or no month has labels yet")
+    gone = [placing.recover(raw)]
+    before = params.read(params_file)
+    print(f"simulating {world.months:,} months of {world.rows:,} subscribers", flush=True)
+    with _workshop(truth) as (new_raw, new_truth):
+        written = _write(world, new_raw, new_truth)
+        gate_f1 = math.floor(100 * GATE_SHARE * min(written.best_f1)) / 100
+        text = params_file.read_text(encoding="utf-8")
+        new = section.rewrite(text, _data(), gate_f1, COMMENT)
+        with _replaced(truth, new_truth):
+            gone.append(placing.place(written.snapshots, new, raw, params_file, bring=os.link))
+    for line in [*_notes(world, written, gate_f1), *filter(None, gone)]:
+        print(line)
+    if before.get("data") != section.read(new)["data"]:
+        print(section.OTHER_MODEL)
+    print("next: make repro")
 
 
-def _chunk(world: World, number: int, places: Ints) -> Iterator[Month]:
-    """The months of one chunk; what is drawn depends on the seed, its number, and the month."""
-    gone = np.zeros(len(places), dtype=bool)
-    now: Subscribers | None = None
-    for month in range(world.months):
-        rngs = _generators(world.seed, number, month)
-        change = world.change(month)
-        now = (
-            population.settled(len(places), rngs["population"])
-            if now is None
-            else population.next_month(now, gone, rngs["population"])
-        )
-        true = columns.observe(now, change, rngs["stalls"], rngs["skips"])
-        truth = churn.probability(true, change)
-        gone = rngs["gone"].random(len(places)) < population.GONE
-        # Who is gone has churned; the others do with what is left of their probability.
-        rest = (truth - population.GONE) / (1 - population.GONE)
-        churned = gone | (rngs["churn"].random(len(places)) < rest)
-        arrived = columns.through_feed(true, change, rngs["losses"])
-        arrived["net_service"] = columns.named(arrived["net_service"], change)
-        ids = places + 1 + world.rows * now.generation  # nobody else ever has it
-        yield Month(world.name(month), _table(ids, arrived, churned), truth)
+@contextmanager
+def _workshop(truth: Path) -> Iterator[tuple[Path, Path]]:
+    """Two empty folders beside ``truth``, gone afterwards; what a killed run left goes too."""
+    folder = truth.with_name(".simulate.tmp")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for inside in (folder / "raw", folder / "truth"):
+            inside.mkdir(parents=True)
+        yield folder / "raw", folder / "truth"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _generators(*seed: int) -> dict[str, Generator]:
-    spawned = np.random.SeedSequence(seed).spawn(len(_STREAMS))
-    return {n: np.random.default_rng(s) for n, s in zip(_STREAMS, spawned, strict=True)}
+@contextmanager
+def _replaced(truth: Path, new: Path) -> Iterator[None]:
+    """Replace the truth if the block ends well; a kill may leave none, but never a wrong one."""
+    old = new.with_name("old")
+    if truth.exists():
+        truth.rename(old)
+    try:
+        yield
+    except BaseException:
+        if old.exists():
+            old.rename(truth)
+        raise
+    new.rename(truth)
 
 
-def _table(ids: Ints, arrived: Columns, churned: NDArray[np.bool_]) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _write(world: World, raw: Path, truth: Path) -> Written:
+    try:
+        return writing.write(world, raw, truth)
+    except OSError as error:
+        raise UserError(f"nothing was changed, for this went wrong: {error}") from None
 
-    digits = pc.utf8_lpad(pa.array(ids).cast(pa.string()), 7, "0")
-    table = {
-        ID: pc.binary_join_element_wise("u", digits, ""),
-        **{name: pa.array(values, from_pandas=True) for name, values in arrived.items()},
-        LABEL: pa.array(churned.astype(np.int8)),
-    }
-    return pa.table(table)
+
+def _data() -> params.Data:
+    features = contract.from_dict(FEATURES)
+    return params.Data(id=ID, label=LABEL, label_delay=LABEL_DELAY, features=features)
+
+
+def _notes(world: World, written: Written, gate_f1: float) -> list[str]:
+    """What a person should know, a line each."""
+    span = f"{world.name(0)}..{world.name(world.months - 1)}"
+    lowest, highest = min(written.churned), max(written.churned)
+    known, best = world.name(world.months - 1 - LABEL_DELAY), min(written.best_f1)
+    return [
+        f"scenario {world.scenario}: {world.story()}",
+        f"{span}: {world.rows:,} rows each, {lowest:.1%} to {highest:.1%} churned",
+        f"label_delay {LABEL_DELAY}: the newest month with labels is {known}",
+        f"gate_f1 {gate_f1:g}: {GATE_SHARE:g} of what the true probabilities reach ({best:.2f})",
+        "data/truth holds the true probabilities",
+    ]
+
+
+def _number(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{name}={text} is no whole number: {USAGE}") from None
+
+
+def main() -> None:
+    """Simulate what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m data.simulate", usage=USAGE)
+    parser.add_argument("--scenario", default="none")
+    parser.add_argument("--kind")
+    for name in ("months", "rows", "seed", "onset"):
+        parser.add_argument(f"--{name}", default=str(getattr(World, name)))
+    asked: dict[str, Any] = vars(parser.parse_args())
+    numbers = {n: _number(n.upper(), asked[n]) for n in ("months", "rows", "seed", "onset")}
+    world = World(scenario=asked["scenario"], kind=asked["kind"], **numbers)
+    simulate(world, files.PARAMS, RAW, TRUTH)
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     Columns = dict[str, NDArray[Any]]
 
-# The contract, as the `data` section of params.yaml has it. It lists no values of net_service and no
-# maximum of watch_hours_30d: with these, ingest would refuse the broken feeds by itself. That is
-# what they are good for, but here it is to be seen whether a look at the distributions finds them.
+# The contract, as the `data` section of params.yaml has it. It lists no values of net_service and
+# no maximum of watch_hours_30d: with these, ingest would refuse two broken feeds by itself. That is
+# what they are good for, but here it is to be seen whether a look at distributions finds the break.
 FEATURES: dict[str, dict[str, Any]] = {
     "months_active": {"type": "number", "min": 0},
     "monthly_fee": {"type": "number", "min": 0},
@@ -41,8 +41,9 @@ WATCH_HOURS, SESSION_MINUTES = 24.0, 38.0  # medians
 STALLS = np.array([1.6, 2.6, 1.0, 3.2])  # medians of the means by NET_SERVICES, in 7 days
 SKIPS = 4.0  # median of the means, in 7 days
 DISCOUNT, DISCOUNT_MONTHS = 3.00, 3  # what a joiner pays less, and how long
+HOURS_OF_30_DAYS = 720.0
 MINUTES = 60
-STUCK_AT = 38.0
+STUCK_AT = SESSION_MINUTES  # a likely value, so that the mean gives nothing away
 LOST_SHARE = 0.6
 RENAMED = {"cable": "Cable", "dsl": "DSL", "fiber": "Fiber optic", "mobile": "Mobile"}
 
@@ -63,7 +64,7 @@ def observe(now: Subscribers, change: Change, stalls: Generator, skips: Generato
     moods = dict(zip(population.MOODS, now.moods.T, strict=True))
     return {
         "months_active": now.tenure,
-        "monthly_fee": _fee(now) + np.round(change.covariate * scenarios.FEE_RISE, 2),
+        "monthly_fee": _fee(now, change),
         "paperless_billing": now.paperless,
         "plan_stream_tv": now.tv,
         "plan_stream_movies": now.movies,
@@ -79,17 +80,19 @@ def observe(now: Subscribers, change: Change, stalls: Generator, skips: Generato
     }
 
 
-def _fee(now: Subscribers) -> Floats:
+def _fee(now: Subscribers, change: Change) -> Floats:
     fee = np.array(population.TIER_FEES)[now.tier]
     fee = fee + population.TV_FEE * now.tv + population.MOVIES_FEE * now.movies
-    paid: Floats = np.round(fee - DISCOUNT * (now.tenure < DISCOUNT_MONTHS), 2)
+    fee = fee - DISCOUNT * (now.tenure < DISCOUNT_MONTHS)
+    paid: Floats = np.round(fee + change.covariate * scenarios.FEE_RISE, 2)
     return paid
 
 
 def _watched(now: Subscribers, mood: Floats, change: Change) -> Floats:
     more = change.covariate * scenarios.WATCH_MORE + change.season * scenarios.SEASON_WATCH
     usual = 0.5 * now.engagement + 0.2 * np.log(now.household / 2)
-    return np.round(WATCH_HOURS * np.exp(usual + 0.4 * mood + more), 1)
+    hours: Floats = WATCH_HOURS * np.exp(usual + 0.4 * mood + more)
+    return hours.clip(max=HOURS_OF_30_DAYS).round(1)
 
 
 def _session(now: Subscribers, mood: Floats, change: Change) -> Floats:
@@ -110,30 +113,28 @@ def _resolution(now: Subscribers) -> Floats:
     return np.where(tickets > 0, np.round(hours, 1), np.nan)
 
 
-def named(net: Ints, change: Change) -> NDArray[Any]:
-    """net_service in words."""
-    names = list(population.NET_SERVICES)
-    if change.broken == "renamed":
-        names = [RENAMED[name] for name in names]
-    return np.array(names, dtype=object)[net]
-
-
 def through_feed(true: Columns, change: Change, losses: Generator) -> Columns:
-    """The columns as they arrive.
+    """The columns as they arrive, net_service in words.
 
     Args:
         true: as `observe` gave them.
         change: which feed is broken, if one is.
         losses: draws which values are lost.
     """
-    arrived = dict(true)
+    arrived = true | {"net_service": _named(true["net_service"], change)}
     if change.broken == "unit":
         arrived["watch_hours_30d"] = np.round(true["watch_hours_30d"] * MINUTES, 1)
     elif change.broken == "stuck":
-        arrived["avg_session_mins_7d"] = np.full_like(true["avg_session_mins_7d"], STUCK_AT)
+        arrived["avg_session_mins_7d"] = np.full(len(true["avg_session_mins_7d"]), STUCK_AT)
     elif change.broken == "nulls":
         stalls = true["rebuffer_events_7d"]
-        arrived["rebuffer_events_7d"] = np.ma.masked_array(
-            stalls, mask=losses.random(len(stalls)) < LOST_SHARE
-        )
+        lost = losses.random(len(stalls)) < LOST_SHARE
+        arrived["rebuffer_events_7d"] = np.ma.masked_array(stalls, lost)
     return arrived
+
+
+def _named(net: Ints, change: Change) -> NDArray[np.object_]:
+    names = list(population.NET_SERVICES)
+    if change.broken == "renamed":
+        names = [RENAMED[name] for name in names]
+    return np.array(names, dtype=object)[net]

@@ -16,8 +16,10 @@ SCENARIOS = ("none", "covariate", "concept", "label", "gradual", "season", "brok
 KINDS = ("unit", "stuck", "nulls", "renamed")  # of a broken feed
 FIRST = "2024-01"
 
-# A covariate change in full moves three columns that matter by half of their standard deviation.
-# People watch more, but prices rise and streams stall more often: the churn rate hardly moves.
+# A covariate change in full moves three columns that matter by half of their standard deviation:
+# large enough to see in any column, small enough that the values of before and after overlap. Two
+# of them make people leave and one makes them stay, so that the churn rate moves little (from 0.21
+# to 0.23) and the scenario is not one of the rate in disguise.
 WATCH_MORE = 0.31  # logarithm of the factor on watch_hours_30d
 FEE_RISE = 2.77  # added to monthly_fee
 STALL_MORE = 0.50  # logarithm of the factor on the mean of rebuffer_events_7d
@@ -29,16 +31,31 @@ LABEL = 0.862
 
 GRADUAL_MONTHS = 8  # until both changes of scenario gradual have come in full
 
-# A season moves two columns by half a standard deviation up in January and down in July, and
-# half of a change of concept comes in July and is gone in January.
+# A season moves two columns by about half of their standard deviation up in January, and by
+# somewhat less down in July; half of a change of concept comes in July and is gone in January.
 SEASON_WATCH, SEASON_SESSION = 0.31, 0.18  # logarithms of factors
 SEASON_CONCEPT = 0.5
 YEAR = 12
 
 BROKEN_MONTHS = 3  # until the feed is mended
 
-MONTHS_AT_MOST = 1_200
+MONTHS = (1, 240)
 ROWS = (100, 10_000_000)
+
+STORIES = {
+    "none": "nothing changes",
+    "covariate": (
+        "monthly_fee, rebuffer_events_7d and watch_hours_30d are up by half a standard deviation"
+    ),
+    "concept": "others churn than before, and no feature moves",
+    "label": "1.5 times as many churn, and no feature moves",
+    "gradual": f"columns move and others churn, more so every month for {GRADUAL_MONTHS} months",
+    "season": "people watch more in winter, and in summer others churn than in winter",
+    "unit": f"watch_hours_30d is in minutes, for {BROKEN_MONTHS} months",
+    "stuck": f"avg_session_mins_7d is the same for everybody, for {BROKEN_MONTHS} months",
+    "nulls": f"most values of rebuffer_events_7d are missing, for {BROKEN_MONTHS} months",
+    "renamed": f"the values of net_service have other names, for {BROKEN_MONTHS} months",
+}
 
 
 class Change(NamedTuple):
@@ -79,7 +96,7 @@ class World:
         if self.scenario not in SCENARIOS:
             raise UserError(f"SCENARIO={self.scenario}: name one of {', '.join(SCENARIOS)}")
         _check_range("ROWS", self.rows, *ROWS)
-        _check_range("MONTHS", self.months, 1, MONTHS_AT_MOST)
+        _check_range("MONTHS", self.months, *MONTHS)
         _check_range("SEED", self.seed, 0, 2**32 - 1)
         if self.scenario not in {"none", "season"}:
             _check_range("ONSET", self.onset, 1, self.months)
@@ -92,6 +109,15 @@ class World:
         """The calendar month of the month counted from 0."""
         year, month_of_year = divmod(calendar.number(FIRST) + month, YEAR)
         return f"{year:04d}-{month_of_year + 1:02d}"
+
+    def story(self) -> str:
+        """What happens, in a sentence without its full stop."""
+        if self.scenario in {"none", "season"}:
+            return STORIES[self.scenario]
+        told = (
+            STORIES[self.kind or KINDS[0]] if self.scenario == "broken" else STORIES[self.scenario]
+        )
+        return f"from {self.name(self.onset - 1)} on {told}"
 
     def change(self, month: int) -> Change:
         """How far the month counted from 0 is from the world of before."""
