@@ -81,7 +81,7 @@ class History:
 
     @cached_property
     def _frames(self) -> dict[str, tuple[pd.DataFrame, Floats, NDArray[np.bool_], Any]]:
-        """For each month the frame that models see, the labels, who is in the holdout, and the ids."""
+        """For each month the frame that models see, the labels, the holdout, and the ids."""
         p, found = self.settings.drift, {}
         for month in self.months:
             table = pq.read_table(window.month_path(month.name, self.folder))

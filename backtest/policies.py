@@ -139,9 +139,9 @@ def listed(label_delay: int, rate: float) -> list[Policy]:
         rate: drift.false_alarm_rate.
     """
     return [
-        Policy("never", "the first full window, and never again", {"max_age_months": NEVER}, only()),
+        Policy("never", "the first full window alone", {"max_age_months": NEVER}, only()),
         *(every(k, label_delay) for k in (1, 2, 3, 4, 6, 9, 12)),
-        Policy("oracle", "the best model that could have been trained, by hindsight", hindsight=True),
+        Policy("oracle", "by hindsight, the best model that there could be", hindsight=True),
         fixed(0.02),
         fixed(0.5),
         Policy("ours", "the defaults"),
@@ -196,7 +196,7 @@ def replay(history: History, policy: Policy, seed: int) -> list[Decided]:
         known = labels_known(history.months[: index + 1], history.label_delay)
         before = state.window
         state, step = arrive(state, month, known, p, judge)
-        found = None
+        found: Gain | None = None
         if state.window == before:
             trained, promoted = None, False
         elif production is None:
@@ -207,12 +207,12 @@ def replay(history: History, policy: Policy, seed: int) -> list[Decided]:
             promoted = policy.gate(found, history.settings.compare, rng)
         if promoted:
             production = trained
-        decided.append(Decided(step, trained, found and found.gain, promoted, production))
+        decided.append(Decided(step, trained, found.gain if found else None, promoted, production))
     return decided
 
 
 def _hindsight(history: History) -> list[Decided]:
-    """At each month the model that ranks its customers best, of all that could be trained by then."""
+    """At each month the model that ranks its customers best, of all that there could be."""
     monthly = replay(history, every(1, history.label_delay), 0)
     there: list[Window] = []
     decided, production = [], None

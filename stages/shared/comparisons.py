@@ -1,4 +1,4 @@
-"""The judge that the fold asks: months read from files, each question answered once and remembered."""
+"""The judge that the fold asks: months read from files, answers remembered."""
 
 from __future__ import annotations
 

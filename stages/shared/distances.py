@@ -79,7 +79,10 @@ def write_page(
     """Write Evidently's own report of the same comparison.
 
     Args:
-        window, month, features, p: see `measure`.
+        window: sampled rows of the window.
+        month: sampled rows of the month.
+        features: the contract.
+        p: methods and thresholds.
         html: the file; it is removed where Evidently is asked of no column.
     """
     pairs = {
@@ -139,7 +142,7 @@ def _as_text(values: pd.Series[Any]) -> pd.Series[Any]:
 def _evidently(
     before: pd.Series[Any], now: pd.Series[Any], name: str, feature: Feature, p: Drift
 ) -> Distance:
-    """What Evidently's own function says, without the report's plots, which take ten times as long."""
+    """What Evidently's own function says; a report's plots would take ten times as long."""
     method, threshold = test(name, feature, p)
     before, now = before.dropna(), now.dropna()  # as the report does
     with warnings.catch_warnings():

@@ -182,14 +182,44 @@ def _ask(
     judge: Judge,
 ) -> Found:
     """Hold the month's columns, and the labels that came with it, against the window."""
-    against = state.reference
-    arrived = [m.name for m in known if state.tested is None or m.name > state.tested]
-    labels = {name: judge.labels(against, name) for name in arrived} if p.trigger != "share" else {}
+    against, names = state.reference, {m.name for m in known}
+    came = [m.name for m in known if state.tested is None or m.name > state.tested]
+    judged = not broken and month.rows >= p.min_rows
     return Found(
-        judge.columns(against, month.name) if not broken and month.rows >= p.min_rows else {},
-        {name: found for name, found in labels.items() if found},
+        _columns(judge, against, month.name, names) if judged else {},
+        {} if p.trigger == "share" else _labels(judge, against, came, names),
         broken,
     )
+
+
+def _columns(
+    judge: Judge, against: Window, month: str, known: set[str]
+) -> dict[str, dict[str, Any]]:
+    """What is no alarm against the same month a year before is a season that returned."""
+    found, before = judge.columns(against, month), months.year_before(month)
+    if not _alarms(found) or before not in known:
+        return found
+    then = judge.columns((before,), month)
+    return {name: of_it | _as_then(of_it, then[name]) for name, of_it in found.items()}
+
+
+def _labels(
+    judge: Judge, against: Window, came: Sequence[str], known: set[str]
+) -> dict[str, dict[str, Any]]:
+    """The same of the labels of the months that came."""
+    found = {}
+    for month in came:
+        of_it, before = judge.labels(against, month), months.year_before(month)
+        if of_it and of_it["alarm"] and before in known:
+            of_it = of_it | _as_then(of_it, judge.labels((before,), month))
+        if of_it:
+            found[month] = of_it
+    return found
+
+
+def _as_then(found: dict[str, Any], then: dict[str, Any] | None) -> dict[str, Any]:
+    returned = bool(found["alarm"] and then and not then["alarm"])
+    return {"alarm": found["alarm"] and not returned, "as_a_year_before": returned}
 
 
 def _step(month: Month, p: Drift, reason: str, window: Window | None, found: Found) -> Step:

@@ -1,9 +1,9 @@
 """Whether a month still is of the window's world: evidence from rows, and what it proves. Pure.
 
 Two questions, each with a rate of false alarms of its own. Of the columns, when a month arrives:
-did one that matters move? Of the labels, when they are known: are churn and its relation to the columns what
-they were? An alarm needs both a p-value that holds for all that was asked together (`movement`),
-and an effect that is worth a training.
+did one that matters move? Of the labels, when they are known: are churn and its relation to the
+columns what they were? An alarm needs both a p-value that holds for all that was asked together
+(`movement`), and an effect that is worth a training.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 HALVES = "halves"  # the salt that tells the scorers' halves
-IMPORTANCE_ROWS = 10_000  # more tell no better what a column is worth
+IMPORTANCE_ROWS = 5_000  # more tell no better what a column is worth
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _movement(
 
 
 def _customers(window: pa.Table, month: pa.Table, names: Names) -> NDArray[np.int64]:
-    """One number for each customer, on both sides the same; of the window's rows, then the month's."""
+    """A number for each customer, the same on both sides; the window's rows, then the month's."""
     import pyarrow as pa
 
     ids = pa.chunked_array([*window[names.id].chunks, *month[names.id].chunks])

@@ -27,3 +27,9 @@ def apart(earlier: str, later: str) -> int:
 def span(months: Sequence[str]) -> str:
     """Months in order, as people say them: ``1997-04`` or ``1997-04..1997-09``."""
     return months[0] if len(months) == 1 else f"{months[0]}..{months[-1]}"
+
+
+def year_before(month: str) -> str:
+    """The same month of the year before."""
+    year, of_year = month.split("-")
+    return f"{int(year) - 1:04d}-{of_year}"

@@ -3,11 +3,10 @@
 The same customers come back month after month, so rows of two months are not independent, and a
 test that takes them to be (or a null made by shuffling rows) is wrong by a factor that nobody
 knows. What is independent is one customer of another. Each customer's rows, of both sides
-together, therefore count as one observation of the difference (the linearised clustered variance:
-Liang and Zeger 1986; Rao and Scott 1992 for its use with shares), and all means are judged together by the
-largest one: its distribution under "nothing moved" is drawn from the correlations that the
-customers themselves show (Chernozhukov, Chetverikov and Kato 2013; single-step max-T, Westfall and
-Young 1993). Correlated columns then cost no power, and the rate of false alarms is that of the
+together, therefore count as one observation of the difference (the clustered variance: Liang and
+Zeger 1986; for shares Rao and Scott 1992), and all means are judged together by the largest: its
+distribution under "nothing moved" is drawn from the correlations that the customers themselves
+show (Chernozhukov, Chetverikov and Kato 2013; single-step max-T, Westfall and Young 1993). Correlated columns then cost no power, and the rate of false alarms is that of the
 whole family.
 """
 

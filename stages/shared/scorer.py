@@ -1,9 +1,9 @@
 """A scorer fitted inside the fold, to ask what the window's world would have said of a month.
 
-Late labels show whether the relation between features and churn still holds. No test of that is
-without assumptions (Shah and Peters 2020); the one made here is that customers are independent of one
-another, and that a scorer's mistakes, ``churned - probability``, average the same everywhere in
-the feature space as long as features and labels together are distributed as in the window.
+Late labels show whether the relation between features and churn still holds. No test of that has
+power without assumptions (Shah and Peters 2020). The ones made here: customers are independent of
+one another, and as long as features and labels together are distributed as in the window, a
+scorer's mistakes, ``churned - probability``, average the same along every column.
 Mistakes are asked of nobody whom the scorer was fitted on: customers are in one of two halves, and
 each half is scored by the other's scorer.
 """

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.shared import contract, files, months, split
+from stages.shared import contract, files, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,10 +38,8 @@ def with_share(
     """All rows of a share of the customers, drawn by their ids."""
     parts = []
     for batch in batches(chosen, folder, columns):
-        if share < 1:
-            drawn = split.in_holdout(batch[customer].to_numpy(), SAMPLED, share)
-            batch = batch.filter(pa.array(drawn))
-        parts.append(batch)
+        drawn = split.in_holdout(batch[customer].to_numpy(), SAMPLED, share) if share < 1 else None
+        parts.append(batch if drawn is None else batch.filter(pa.array(drawn)))
     return pa.concat_tables(parts).combine_chunks()
 
 
