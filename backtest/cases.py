@@ -64,21 +64,22 @@ def settings() -> history.Settings:
 def replay(case: Case, with_settings: history.Settings) -> dict[str, dict[str, Any]]:
     """Each policy's figures on one case."""
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
-        made = _made(case, Path(folder), with_settings)
+        past = made(case, Path(folder), with_settings)
         chosen = [
             policy
-            for policy in policies.listed(made.label_delay, with_settings.drift.false_alarm_rate)
+            for policy in policies.listed(past.label_delay, with_settings.drift.false_alarm_rate)
             if case.scenario != "broken" or policy.name in OF_BROKEN
         ]
         return {
             policy.name: measures.measure(
-                made, policies.replay(made, policy, case.seed), case.changes
+                past, policies.replay(past, policy, case.seed), case.changes
             )
             for policy in chosen
         }
 
 
-def _made(case: Case, folder: Path, with_settings: history.Settings) -> History:
+def made(case: Case, folder: Path, with_settings: history.Settings) -> History:
+    """A case's history; its months are written into the folder."""
     if case.scenario == REAL:
         return _real(folder, with_settings)
     world = simulate.World(case.scenario, case.rows, case.months, case.seed, case.onset, case.kind)

@@ -104,10 +104,16 @@ class History:
     def _scores(self, chosen: Window, month: str) -> Floats:
         return candidate.churn_probability(self.trained(chosen), self._frames[month][0])
 
-    def _gain(self, ours: Window, theirs: Window, judging: Window) -> Gain:
-        """What `compare` measures: two models on the holdout customers of some months."""
+    def _gain(self, ours: Window, theirs: Window, judging: Window, on_holdout: bool) -> Gain:
+        """What `compare` measures: two models on the holdout customers of some months.
+
+        Or, without ``on_holdout``, on those customers whom models learn from: the mistake that the
+        split is there to prevent.
+        """
         parts = [self._frames[month] for month in judging]
-        of = np.concatenate([held & ~np.isnan(labels) for _, labels, held, _ in parts])
+        of = np.concatenate(
+            [(held == on_holdout) & ~np.isnan(labels) for _, labels, held, _ in parts]
+        )
         ids = np.concatenate([customers for *_, customers in parts])[of]
         labels = np.concatenate([labels for _, labels, _, _ in parts])[of]
         ours_s, theirs_s = (

@@ -29,7 +29,8 @@ class Policy:
     """What differs from the default.
 
     ``drift`` are changes of that section of params.yaml, ``judge`` wraps the judge, ``gate``
-    decides on a candidate, ``hindsight`` takes the best model there could be instead.
+    decides on a candidate by what is measured ``on_holdout``, or on the rows that were trained on;
+    ``hindsight`` takes the best model there could be instead.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Policy:
     drift: dict[str, Any] = field(default_factory=dict)
     judge: Callable[[Judge], Judge] = lambda judge: judge
     gate: Gate = lambda gain, p, _: by_evidence(gain, p)
+    on_holdout: bool = True
     hindsight: bool = False
 
 
@@ -161,6 +163,8 @@ def listed(label_delay: int, rate: float) -> list[Policy]:
                {"holdout": "after"}),
         Policy("no gate", "ours, every candidate is promoted", gate=always),
         Policy("gate by point", "ours, a gain of delta is enough", gate=by_point),
+        Policy("gate on training rows", "ours, compared on customers it was trained on",
+               on_holdout=False),
         Policy("gate by coin", "ours, the gate is a coin", gate=coin),
     ]  # fmt: skip
 
@@ -203,7 +207,7 @@ def replay(history: History, policy: Policy, seed: int) -> list[Decided]:
             trained, promoted = state.window, True
         else:
             trained = state.window
-            found = history.gain(trained, production, state.holdout)
+            found = history.gain(trained, production, state.holdout, policy.on_holdout)
             promoted = policy.gate(found, history.settings.compare, rng)
         if promoted:
             production = trained

@@ -16,11 +16,16 @@ SHOWN = ("never", "every 1", "every 3", "every 6", "share 0.02", "share 0.5", "o
 def filled(text: str, found: dict[str, Any]) -> str:
     """The page with its tables made anew; what stands between the marks is replaced."""
     for name, make in TABLES.items():
-        begin, end = BEGIN.format(name), END.format(name)
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = f"{before}{begin}\n\n{make(found)}\n\n{end}{after}"
+        text = replaced(text, name, make(found))
     return text
+
+
+def replaced(text: str, name: str, made: str) -> str:
+    """The page with one table made anew."""
+    begin, end = BEGIN.format(name), END.format(name)
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
