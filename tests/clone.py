@@ -154,8 +154,8 @@ def small(root: Path) -> Clone:
         data={"source": None},
         drift={"window_months": 1, "max_age_months": 24, "min_rows": 500, "columns": {}},
         train={"estimator": "logistic_regression", "hist_gradient_boosting": {"max_iter": 40}},
-        evaluate={"gate_f1": 0.4, "resamples": 200},
-        compare={"delta": 0.01, "min_lower_bound": 0.0, "resamples": 200},
+        evaluate={"gate_f1": 0.4},
+        compare={"delta": 0.01, "min_lower_bound": 0.0},
     )
     yaml, path = YAML(), root / "params.yaml"
     values = yaml.load(path)
