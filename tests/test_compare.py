@@ -122,10 +122,10 @@ def test_a_holdout_that_tells_nothing_promotes_nothing(first: bool) -> None:
     for labels in ([], [0, 0, 0], [1, 1], [0, 1, 1], [0] * 500 + [1] * 29):
         reason = compare.unmeasured(np.array(labels, dtype=np.int8), np.arange(len(labels)))
         assert decided(unmeasured=reason, gain=None, first=first).verdict == "undecided"
-    labels = np.array([0, 1] * 30, dtype=np.int8)
-    assert compare.unmeasured(labels, np.arange(60)) is None
+    churned = np.array([0, 1] * 30, dtype=np.int8)
+    assert compare.unmeasured(churned, np.arange(60)) is None
     # Rows of the same customers are no more customers.
-    said = compare.unmeasured(np.tile(labels[:58], 3), np.tile(np.arange(58), 3))
+    said = compare.unmeasured(np.tile(churned[:58], 3), np.tile(np.arange(58), 3))
     assert said is not None
     assert "174 rows have only 29 customers of one class" in said
 

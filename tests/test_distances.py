@@ -47,7 +47,7 @@ def test_a_shift_of_half_a_standard_deviation_drifts_and_its_value_says_so() -> 
 
 @pytest.mark.parametrize("rows", [1000, 3000, 10_000])
 def test_columns_of_one_world_hardly_ever_drift_however_many_rows_there_are(rows: int) -> None:
-    # Half of the numbers with a heavy tail. Fewer rows move this far by chance: p-values see to that.
+    # Half of the numbers with a heavy tail. Fewer rows move this far by chance: there are p-values.
     rng = np.random.default_rng(rows)
     values = [f"v{i}" for i in range(300)]
 

@@ -91,8 +91,8 @@ def test_a_holdout_that_tells_nothing_fails_in_words(labels: list[int], said: st
 def test_a_customer_with_several_rows_is_one_customer() -> None:
     churned, scores = customers(300)
     once = evaluated(churned, scores, 0.4)
-    three = (np.tile(values, 3) for values in (churned, np.arange(300), scores))
-    thrice = evaluate.evaluate(*three, 0.4, section())
+    rows, ids, said = (np.tile(values, 3) for values in (churned, np.arange(300), scores))
+    thrice = evaluate.evaluate(rows, ids, said, 0.4, section())
     assert (once["n"], once["customers"]) == (300, 300)
     assert (thrice["n"], thrice["customers"]) == (900, 300)
     assert thrice["auc"] == once["auc"]
