@@ -104,12 +104,12 @@ def chance(tries: int) -> tuple[float, float]:
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough to know a p-value of 0.05; many tries are made."""
-    monkeypatch.setattr(movement, "DRAWS", 2_000)
+    monkeypatch.setattr(movement, "DRAWS", 1_000)
 
 
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize(
-    ("rows", "wide", "tries"), [(300, 5, 200), (1000, 5, 200), (300, 50, 120), (1000, 50, 80)]
+    ("rows", "wide", "tries"), [(300, 5, 200), (1000, 5, 200), (300, 50, 60), (1000, 50, 40)]
 )
 def test_when_nothing_moves_there_are_as_many_alarms_as_the_rate_says(
     rows: int, wide: int, tries: int
@@ -122,7 +122,7 @@ def test_when_nothing_moves_there_are_as_many_alarms_as_the_rate_says(
 
 @pytest.mark.usefixtures("few_draws")
 def test_a_test_that_takes_rows_for_independent_alarms_too_often_on_the_same_rows() -> None:
-    tries = 80
+    tries = 40
     rngs = (np.random.default_rng([7, n]) for n in range(tries))
     panels = [panel(rng, 300, 50, new=True) for rng in rngs]
     ours = np.array([least(one, seed) for seed, one in enumerate(panels)])
@@ -167,6 +167,16 @@ def test_what_is_constant_on_both_sides_did_not_move() -> None:
         )
     ones = [movement.Rows(np.ones((len(s.values), 2)), s.customers) for s in (before, now)]
     assert movement.measure(ones[0], ones[1], 1).p_values.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.xfail(strict=True, reason="means of equal numbers differ in their last digit")
+@pytest.mark.parametrize(("rows", "fewer"), [(1800, 300), (5000, 777)])
+def test_a_constant_of_which_no_sum_is_exact_did_not_move_either(rows: int, fewer: int) -> None:
+    sides = [
+        movement.Rows(np.full((n, 1), -1 / 12), np.arange(n, dtype=np.int64)) for n in (rows, fewer)
+    ]
+    found = movement.measure(sides[0], sides[1], 1)
+    assert (found.effects.tolist(), found.p_values.tolist()) == ([0.0], [1.0])
 
 
 def test_the_order_of_the_rows_and_the_numbers_of_the_customers_do_not_matter() -> None:
