@@ -27,8 +27,8 @@ SHAPES = {
 
 def broken(before: Any, now: Any, feature: Feature = NUMBER) -> str | None:
     kind = {"number": pa.float64(), "category": pa.string(), "boolean": pa.bool_()}[feature.type]
-    sides = (pa.chunked_array([pa.array(list(rows), kind)]) for rows in (before, now))
-    return feed.broken(*sides, feature)
+    old, new = (pa.chunked_array([pa.array(list(rows), kind)]) for rows in (before, now))
+    return feed.broken(old, new, feature)
 
 
 @cache
@@ -112,7 +112,10 @@ def test_a_constant_column_that_stays_so_is_not_stuck(feature: Feature) -> None:
 
 @pytest.mark.parametrize("feature", [NUMBER, CATEGORY, BOOLEAN])
 def test_missing_values_are_a_sign_when_there_are_many_more_of_them(feature: Feature) -> None:
-    values = {"number": [1.0, 2.0], "category": ["x", "y"], "boolean": [True, False]}[feature.type]
+    kinds: dict[str, list[Any]] = {
+        "number": [1.0, 2.0], "category": ["x", "y"], "boolean": [True, False],
+    }  # fmt: skip
+    values = kinds[feature.type]
     whole, some, most = values * 500, values * 400 + [None] * 200, values * 200 + [None] * 600
     assert broken(whole, some, feature) is None
     assert "60% of its values are missing, 0% in the window" in str(broken(whole, most, feature))

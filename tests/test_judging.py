@@ -82,13 +82,25 @@ def test_where_no_column_moves_there_is_no_alarm(scenario: str) -> None:
 @pytest.mark.parametrize("name", ["skips_7d", "unique_devices_30d"])
 def test_a_column_that_does_not_matter_never_alarms_however_far_it_moved(name: str) -> None:
     month = simulated()[1]
-    found = judged(with_column(month, name, month[name].to_numpy() * 3))
+    month = with_column(month, name, month[name].to_numpy() * 3)
+    found = judged(month)
     assert found[name]["drifted"]
     assert found[name]["value"] > 1  # standard deviations
     assert not found[name]["matters"]
     assert found[name]["p_value"] is None
     assert alarms(found) == set()
-    assert alarms(judged(with_column(month, name, month[name].to_numpy() * 3), min_importance=0))
+    # Nothing else keeps it from being one.
+    without_scorer = judging.columns(learned()[0], month, None, NAMES, section())
+    assert alarms(judging.alarms(found, without_scorer, section())) == {name}
+
+
+@pytest.mark.xfail(strict=True, reason="one shuffle tells 0.001 from nothing badly")
+def test_columns_that_churn_does_not_depend_on_do_not_matter() -> None:
+    for seed in range(1, 7):
+        _, worth = learned(seed)
+        assert worth is not None
+        matter = {name for name, value in worth.items() if value >= section().min_importance}
+        assert matter.isdisjoint(simulate.IRRELEVANT), seed
 
 
 def test_without_a_scorer_all_columns_matter() -> None:

@@ -197,6 +197,6 @@ def test_a_column_that_is_there_twice_counts_as_one() -> None:
     before, now = panel(np.random.default_rng(4), 300, 1, shift=0.1)
     level = [movement.Rows(side.values[:, :1], side.customers) for side in (before, now)]
     twice = [movement.Rows(np.repeat(side.values, 20, axis=1), side.customers) for side in level]
-    one, many = movement.measure(*level, 1), movement.measure(*twice, 1)
+    one, many = (movement.measure(side[0], side[1], 1) for side in (level, twice))
     assert 0.001 < one.p_values[0] < 0.5
     assert many.p_values == pytest.approx(np.full(20, one.p_values[0]), abs=0.02)

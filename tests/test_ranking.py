@@ -151,8 +151,10 @@ def test_the_gate_promotes_a_model_that_is_no_better_as_rarely_as_it_says(of_cla
         churned, customers, one, other = judged(rng, of_class, 0.8, 0.8)
         ours, theirs = (1 / (1 + np.exp(-scores)) for scores in (one, other))
         gain = compare.measure(churned, customers, ours, theirs, p)
-        nothing = {"gates": [], "already": None, "unmeasured": None, "incomparable": None}
-        verdicts.append(compare.decide(**nothing, first=False, gain=gain, p=p).verdict)  # type: ignore[arg-type]
+        decision = compare.decide(
+            gates=[], already=None, unmeasured=None, first=False, incomparable=None, gain=gain, p=p,
+        )  # fmt: skip
+        verdicts.append(decision.verdict)
     _, most = binomial(tries, (1 - CONFIDENCE) / 2)
     assert verdicts.count("promote") / tries <= most
     assert "undecided" in verdicts
