@@ -143,6 +143,11 @@ def month_file(orders: pd.DataFrame, month: str, newest: str) -> pd.DataFrame:
     return frame.assign(churned=(~frame["customer_id"].isin(stayed)).astype("Int64"))
 
 
+def all_months() -> list[str]:
+    """Every month that there is, in its order."""
+    return [_shift(FIRST, i) for i in range(months.apart(FIRST, LAST) + 1)]
+
+
 def to_csv(frame: pd.DataFrame) -> bytes:
     """The bytes of a month's file: DVC knows it by their hash, so every machine writes the same."""
     words = {c: frame[c].map({True: "true", False: "false"}) for c in frame.select_dtypes("bool")}

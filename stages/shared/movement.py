@@ -6,8 +6,8 @@ knows. What is independent is one customer of another. Each customer's rows, of 
 together, therefore count as one observation of the difference (the clustered variance: Liang and
 Zeger 1986; for shares Rao and Scott 1992), and all means are judged together by the largest: its
 distribution under "nothing moved" is drawn from the correlations that the customers themselves
-show (Chernozhukov, Chetverikov and Kato 2013; single-step max-T, Westfall and Young 1993). Correlated columns then cost no power, and the rate of false alarms is that of the
-whole family.
+show (Chernozhukov, Chetverikov and Kato 2013; single-step max-T, Westfall and Young 1993).
+Correlated columns then cost no power, and the rate of false alarms is that of the whole family.
 """
 
 from __future__ import annotations
