@@ -622,7 +622,7 @@ def test_tiny_months_are_adopted_and_it_is_said_what_they_are_not_good_for(
     place.put("2024-01", PLAIN)
     place.adopt()
     out = capsys.readouterr().out
-    assert "1 of 1 month have fewer than 1,000 rows (drift.min_rows)" in out
+    assert "1 of 1 month have fewer than 200 rows (drift.min_rows)" in out
     assert "about 3 customers will be held out, 1 of the rarer class" in out
 
 
@@ -843,7 +843,7 @@ def test_an_error_leaves_everything_as_it_was(place: Place, how: str) -> None:
     elif how == "month":
         (place.folder / "2024-02.csv").write_text('id,churn,spend\n1,0,"2')
     elif how == "params":
-        place.params.write_text(place.params.read_text().replace("min_rows: 1000", "min_rows: x"))
+        place.params.write_text(place.params.read_text().replace("min_rows: 200", "min_rows: x"))
     else:
         asked["folder"] = place.params.parent / how
         if how == "empty":

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from stages import compare
 from stages.compare import Decision, Gain
-from stages.shared import params, resampling
+from stages.shared import params
 
 
 def section(**changes: Any) -> params.Compare:
@@ -18,8 +18,6 @@ def section(**changes: Any) -> params.Compare:
         "delta": 0.01,
         "confidence": 0.95,
         "min_lower_bound": 0.0,
-        "resamples": 300,
-        "seed": 1,
     }
     return params.parse(params.Compare, "compare", values | changes)
 
@@ -39,6 +37,11 @@ def decided(**changes: Any) -> Decision:
         "p": section(),
     }
     return compare.decide(**situation | changes)
+
+
+def measured(churned: Any, ours: Any, theirs: Any, **changes: Any) -> Gain:
+    """Each row is a customer's own."""
+    return compare.measure(churned, np.arange(len(churned)), ours, theirs, section(**changes))
 
 
 def customers(n: int, seed: int = 0) -> tuple[Any, Any, Any]:
@@ -117,20 +120,25 @@ def test_production_that_cannot_be_scored_leaves_it_undecided() -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_a_holdout_that_tells_nothing_promotes_nothing(first: bool) -> None:
     for labels in ([], [0, 0, 0], [1, 1], [0, 1, 1], [0] * 500 + [1] * 29):
-        reason = compare.unmeasured(np.array(labels, dtype=np.int8))
+        reason = compare.unmeasured(np.array(labels, dtype=np.int8), np.arange(len(labels)))
         assert decided(unmeasured=reason, gain=None, first=first).verdict == "undecided"
-    assert compare.unmeasured(np.array([0, 1] * 30, dtype=np.int8)) is None
+    churned = np.array([0, 1] * 30, dtype=np.int8)
+    assert compare.unmeasured(churned, np.arange(60)) is None
+    # Rows of the same customers are no more customers.
+    said = compare.unmeasured(np.tile(churned[:58], 3), np.tile(np.arange(58), 3))
+    assert said is not None
+    assert "174 rows have only 29 customers of one class" in said
 
 
 def test_a_model_against_itself_gains_exactly_nothing() -> None:
     churned, truth, _ = customers(500)
-    found = compare.measure(churned, truth, truth, section())
+    found = measured(churned, truth, truth)
     assert (found.gain, found.interval, found.log_loss_gain) == (0.0, (0.0, 0.0), 0.0)
 
 
 def test_a_better_model_has_a_gain_whose_interval_lies_above_nothing() -> None:
     churned, truth, noise = customers(2000)
-    found = compare.measure(churned, truth, noise, section())
+    found = measured(churned, truth, noise)
     assert found.candidate_auc == pytest.approx(roc_auc_score(churned, truth), abs=1e-6)
     assert found.production_auc == pytest.approx(roc_auc_score(churned, noise), abs=1e-6)
     assert found.interval[0] > 0.1
@@ -143,9 +151,7 @@ def test_a_better_model_has_a_gain_whose_interval_lies_above_nothing() -> None:
 
 def test_swapping_the_models_turns_the_gain_round() -> None:
     churned, truth, noise = customers(800)
-    one, other = (
-        compare.measure(churned, *pair, section()) for pair in ((truth, noise), (noise, truth))
-    )
+    one, other = (measured(churned, *pair) for pair in ((truth, noise), (noise, truth)))
     assert one.gain == -other.gain
     assert one.interval == pytest.approx((-other.interval[1], -other.interval[0]), abs=2e-6)
 
@@ -155,7 +161,7 @@ def test_shuffled_labels_promote_nothing() -> None:
     for seed in range(20):
         churned, truth, noise = customers(600, seed)
         shuffled = np.random.default_rng(seed).permutation(churned)
-        found = compare.measure(shuffled, truth, noise, section(delta=0.0))
+        found = measured(shuffled, truth, noise, delta=0.0)
         verdicts.append(decided(gain=found, p=section(delta=0.0)).verdict)
     assert verdicts.count("promote") <= 2  # one in forty by the interval; 20 tries
 
@@ -167,7 +173,7 @@ def test_the_interval_covers_the_true_gain_as_often_as_it_says() -> None:
     rng, inside = np.random.default_rng(5), 0
     for _ in range(100):
         drawn = rng.integers(0, len(churned), 400)
-        found = compare.measure(churned[drawn], truth[drawn], worse[drawn], section(resamples=200))
+        found = measured(churned[drawn], truth[drawn], worse[drawn])
         inside += found.interval[0] <= true_gain <= found.interval[1]
     assert 88 <= inside <= 100  # 95 expected; 88 has a chance of one in 400
 
@@ -211,21 +217,3 @@ def test_models_of_one_split_compare_and_a_new_column_of_the_candidate_does_no_h
 )
 def test_other_splits_and_columns_do_not_compare(change: dict[str, Any], said: str) -> None:
     assert said in str(compare.incomparable(CARD | change, CARD))
-
-
-def test_the_weighted_auc_is_the_auc_of_the_repeated_rows_ties_included() -> None:
-    rng = np.random.default_rng(3)
-    churned = rng.integers(0, 2, 60).astype(np.int8)
-    scores = rng.integers(0, 8, 60).astype(np.float64)
-    auc = resampling.weighted_auc(churned, scores)
-    for weights in resampling.draws(60, 5, seed=2):
-        times = weights.astype(int)
-        expected = roc_auc_score(np.repeat(churned, times), np.repeat(scores, times))
-        assert auc(weights) == pytest.approx(expected, abs=1e-12)
-
-
-def test_draws_are_as_many_as_the_rows_and_come_again_with_their_seed() -> None:
-    first, again = ([d.tolist() for d in resampling.draws(50, 3, seed=4)] for _ in range(2))
-    assert first == again
-    assert [sum(d) for d in first] == [50, 50, 50]
-    assert first[0] != first[1]

@@ -13,7 +13,7 @@ from stages.shared import params
 
 
 def section(**changes: Any) -> params.Evaluate:
-    values = {"gate_f1": 0.5, "confidence": 0.95, "resamples": 200, "seed": 1}
+    values = {"gate_f1": 0.5, "confidence": 0.95}
     return params.parse(params.Evaluate, "evaluate", values | changes)
 
 
@@ -23,9 +23,16 @@ def customers(n: int = 1000, seed: int = 0) -> tuple[Any, Any]:
     return (rng.random(n) < truth).astype(np.int8), truth
 
 
+def evaluated(churned: Any, scores: Any, threshold: float, **changes: Any) -> dict[str, Any]:
+    """Each row is a customer's own."""
+    return evaluate.evaluate(
+        churned, np.arange(len(churned)), scores, threshold, section(**changes)
+    )
+
+
 def test_the_figures_are_those_of_scikit_learn() -> None:
     churned, scores = customers()
-    found = evaluate.evaluate(churned, scores, 0.4, section())
+    found = evaluated(churned, scores, 0.4)
     said = scores >= 0.4
     assert found["auc"] == pytest.approx(metrics.roc_auc_score(churned, scores), abs=1e-6)
     assert found["f1"] == pytest.approx(metrics.f1_score(churned, said), abs=1e-6)
@@ -42,14 +49,14 @@ def test_the_figures_are_those_of_scikit_learn() -> None:
 
 def test_a_good_model_passes_the_gate() -> None:
     churned, scores = customers()
-    found = evaluate.evaluate(churned, scores, 0.4, section())
+    found = evaluated(churned, scores, 0.4)
     assert found["gate_passed"] is True
     assert found["reasons"] == []
 
 
 def test_an_f1_below_the_gate_fails_and_says_so() -> None:
     churned, scores = customers()
-    found = evaluate.evaluate(churned, scores, 0.4, section(gate_f1=0.99))
+    found = evaluated(churned, scores, 0.4, gate_f1=0.99)
     assert found["gate_passed"] is False
     assert found["reasons"] == [f"F1 {found['f1']:.3f} is below evaluate.gate_f1 0.99"]
 
@@ -57,7 +64,7 @@ def test_an_f1_below_the_gate_fails_and_says_so() -> None:
 def test_yes_to_everybody_fails_even_where_its_f1_is_high() -> None:
     churned = np.array([1] * 90 + [0] * 10, dtype=np.int8)
     scores = np.linspace(1, 0.6, 100)
-    found = evaluate.evaluate(churned, scores, 0.5, section())
+    found = evaluated(churned, scores, 0.5)
     assert found["f1"] > 0.9
     assert any("no better than answering churn to everybody" in r for r in found["reasons"])
 
@@ -65,7 +72,7 @@ def test_yes_to_everybody_fails_even_where_its_f1_is_high() -> None:
 def test_shuffled_labels_fail_as_a_coin() -> None:
     churned, scores = customers()
     churned = np.random.default_rng(0).permutation(churned)
-    found = evaluate.evaluate(churned, scores, 0.4, section(gate_f1=0.0))
+    found = evaluated(churned, scores, 0.4, gate_f1=0.0)
     assert any("may be a coin's" in reason for reason in found["reasons"])
 
 
@@ -74,11 +81,22 @@ def test_shuffled_labels_fail_as_a_coin() -> None:
 )
 def test_a_holdout_that_tells_nothing_fails_in_words(labels: list[int], said: str) -> None:
     churned = np.array(labels, dtype=np.int8)
-    found = evaluate.evaluate(churned, np.full(len(labels), 0.3), 0.5, section())
+    found = evaluated(churned, np.full(len(labels), 0.3), 0.5)
     assert found["gate_passed"] is False
     assert said in found["reasons"][0]
     assert found["auc"] is None
     assert evaluate.plots(churned, np.full(len(labels), 0.3), 0.5)["roc"] == []
+
+
+def test_a_customer_with_several_rows_is_one_customer() -> None:
+    churned, scores = customers(300)
+    once = evaluated(churned, scores, 0.4)
+    rows, ids, said = (np.tile(values, 3) for values in (churned, np.arange(300), scores))
+    thrice = evaluate.evaluate(rows, ids, said, 0.4, section())
+    assert (once["n"], once["customers"]) == (300, 300)
+    assert (thrice["n"], thrice["customers"]) == (900, 300)
+    assert thrice["auc"] == once["auc"]
+    assert thrice["auc_interval"] == pytest.approx(once["auc_interval"], abs=1e-5)
 
 
 def test_calibration_error_is_nothing_for_true_rates_and_the_distance_for_false_ones() -> None:

@@ -18,7 +18,7 @@ from data.simulation import churn, columns, population, writing
 from data.simulation.months import CHUNK
 from data.simulation.scenarios import Change
 from stages import ingest
-from stages.shared import files, params, resampling
+from stages.shared import files, params, ranking
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,10 +53,6 @@ def observed(rows: int, change: Change, seed: int = 1) -> columns.Columns:
 
 def labels(truth: NDArray[np.float64]) -> NDArray[np.int8]:
     return (np.random.default_rng(9).random(len(truth)) < truth).astype(np.int8)
-
-
-def auc(churned: NDArray[np.int8], scores: NDArray[np.float64]) -> float:
-    return resampling.weighted_auc(churned, scores)(np.ones(len(scores)))
 
 
 # --- the same world ----------------------------------------------------------------------------
@@ -186,7 +182,7 @@ def test_of_those_with_a_true_probability_as_many_churn() -> None:
     for part in np.array_split(np.argsort(first.truth), 10):
         assert churned[part].mean() == pytest.approx(first.truth[part].mean(), abs=0.02)
     assert 0.15 < churned.mean() < 0.25
-    assert 0.78 < auc(churned, first.truth) < 0.82
+    assert 0.78 < ranking.auc(churned, first.truth) < 0.82
 
 
 def test_the_columns_that_do_not_matter_do_not_change_the_probability() -> None:
@@ -233,9 +229,13 @@ def test_a_change_of_concept_costs_the_best_model_of_before_five_points_of_auc()
     true = observed(100_000, Change())
     before, after = (churn.probability(true, change) for change in (Change(), Change(concept=1.0)))
     churned = labels(after)
-    assert auc(churned, after) - auc(churned, before) == pytest.approx(0.05, abs=0.01)
+    assert ranking.auc(churned, after) - ranking.auc(churned, before) == pytest.approx(
+        0.05, abs=0.01
+    )
     assert after.mean() == pytest.approx(before.mean(), abs=0.003)
-    assert auc(churned, after) == pytest.approx(auc(labels(before), before), abs=0.015)
+    assert ranking.auc(churned, after) == pytest.approx(
+        ranking.auc(labels(before), before), abs=0.015
+    )
 
 
 def test_a_change_of_the_rate_makes_half_as_many_again_churn() -> None:

@@ -74,7 +74,7 @@ def test_a_month_with_drift_waits_for_its_labels(clone: Clone) -> None:
     assert drift["pending"] == "2024-05"
     assert drift["window"] == ["2024-01"]
     assert drift["months"][-1]["triggered"] is True
-    assert drift["months"][-1]["columns"]["spend"]["drifted"] is True
+    assert drift["months"][-1]["columns"]["spend"]["alarm"] is True
 
 
 def test_once_its_labels_are_known_the_candidate_is_trained_and_earns_its_place(
@@ -90,6 +90,40 @@ def test_once_its_labels_are_known_the_candidate_is_trained_and_earns_its_place(
     assert clone.report("compare")["interval"][0] > 0
     assert clone.outcome() == ("promoted", 2)
     clone.commit("the world turned")
+
+
+def test_a_broken_feed_stops_the_month_in_one_line_and_nothing_downstream_runs(
+    clone: Clone,
+) -> None:
+    before, registry = lock(clone), clone.registry()
+    clones.put(clone, "2024-06", shift=2, turned=True)
+    clones.put(clone, "2024-07", labelled=False, shift=2, turned=True, stuck=True)
+    said = clone.make("repro", status=1)
+    (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: 2024-07: the feed of column 'calls' looks broken: ")
+    assert "2024-07: [calls] into drift.accepted" in error
+    assert "Traceback" not in said
+    for stage in ("drift", "train", "evaluate", "compare", "promote"):
+        assert lock(clone)[stage] == before[stage]
+    assert clone.registry() == registry
+
+
+def test_what_looks_broken_and_is_not_goes_on_once_it_is_accepted(clone: Clone) -> None:
+    clone.set(drift={"accepted": {"2024-07": ["calls"]}})
+    assert ran(clone.make("repro")) == {"drift"}
+    drift = clone.report("drift")
+    assert drift["months"][-1]["broken"] == {}
+    assert drift["months"][-1]["columns"]["calls"]["alarm"] is True
+    assert drift["pending"] == "2024-07"  # customers are like that now: it is a changed world
+
+
+def test_a_mended_file_goes_on_too_and_leaves_no_trace(clone: Clone) -> None:
+    clone.set(drift={"accepted": {}})
+    clones.put(clone, "2024-07", labelled=False, shift=2, turned=True)
+    assert ran(clone.make("repro")) == {"ingest", "drift"}
+    assert clone.report("drift")["pending"] is None
+    assert clone.report("drift")["window"] == ["2024-05"]
+    clone.commit("the feed is mended")
 
 
 def test_the_model_is_loaded_by_mlflow_outside_the_repository(clone: Clone, tmp_path: Any) -> None:
