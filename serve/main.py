@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def application() -> Flask:
     """Make the application; called once, before the workers are made."""
-    import treelite  # noqa: F401 - here, so that the workers share it
+    import onnxruntime  # noqa: F401 - here, so that the workers share it
 
     settings = params.serve()
     app = create_app(settings, Metrics(), Online(settings.online_store))

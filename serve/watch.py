@@ -113,7 +113,7 @@ def take(version: store.Version, folder: Path) -> None:
     source = store.fetch(version.number)  # its digest is checked there
     card = files.read_json(source / candidate.CARD)
     check_contract(from_dict(card["features"]), card["id"], params.data())
-    check_golden(source, card)
+    check_golden(source)
     keep(source, folder / source.name)
     facts = describe(version, card) | {"files": sizes(folder / source.name)}
     place.replace_current(folder, facts)
@@ -136,7 +136,7 @@ def check_contract(features: dict[str, Feature], customer: str, data: params.Dat
             raise UserError(f"it takes {name!r} as {feature.type}, which {there} in params.yaml")
 
 
-def check_golden(source: Path, card: dict[str, Any]) -> None:
+def check_golden(source: Path) -> None:
     """Refuse a model that answers otherwise here than it did in training.
 
     Raises:
@@ -144,12 +144,7 @@ def check_golden(source: Path, card: dict[str, Any]) -> None:
     """
     if not (source / servable.PLAN).is_file():
         raise UserError("it has no form for the server: train again")
-    golden = files.read_json(source / candidate.GOLDEN)
-    columns = [[row[name] for row in golden["rows"]] for name in card["features"]]
-    now = servable.load(source).many(columns)
-    off = max(abs(now - golden["probabilities"]), default=0.0)
-    if not off <= candidate.TOLERANCE:
-        raise UserError(f"its golden rows have other probabilities here, by up to {off:.2g}")
+    servable.check_golden(servable.load(source), files.read_json(source / candidate.GOLDEN))
 
 
 def keep(source: Path, target: Path) -> None:

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from serve import current, place, watch
 from stages.commands import rollback
 from stages.registry import connection, store
-from stages.shared import candidate, contract, files
+from stages.shared import candidate, contract, files, servable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow warns about its own code
 
@@ -174,7 +174,7 @@ def test_a_model_that_answers_otherwise_than_in_training_is_refused(
     shop.clone.reports(candidate.digest(folder), 1)
     # Such a one does not come through the pipeline: somebody registers it and moves the alias.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidate, "TOLERANCE", 1.0)
+        patch.setattr(servable, "TOLERANCE", 1.0)
         assert shop.stage().status == 0
     assert shop.step() == (1, f"version 2 is not taken: {said}")
     assert shop.step() == (1, f"version 2 is not taken: {said}")
