@@ -70,7 +70,7 @@ class Watcher:
         return (current.get("version"), current.get("digest")) == (
             version.number,
             version.digest,
-        ) and current.get("files") == sizes(self._folder / str(version.digest))
+        ) and current.get("files") == servable.hashes(self._folder / str(version.digest))
 
     def _is_due(self, version: store.Version) -> bool:
         """Whether it is time to take a version: one that was refused waits, longer each time."""
@@ -115,7 +115,7 @@ def take(version: store.Version, folder: Path) -> None:
     check_contract(from_dict(card["features"]), card["id"], params.data())
     check_golden(source)
     keep(source, folder / source.name)
-    facts = describe(version, card) | {"files": sizes(folder / source.name)}
+    facts = describe(version, card) | {"files": servable.hashes(folder / source.name)}
     place.replace_current(folder, facts)
     print(f"serve: version {version.number} ({source.name[:12]}) is in place", flush=True)
     sweep(folder, source.name)
@@ -162,12 +162,6 @@ def keep(source: Path, target: Path) -> None:
         temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file of a servable that is there."""
-    names = (servable.PLAN, servable.TREES)
-    return {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
 
 
 def describe(version: store.Version, card: dict[str, Any]) -> dict[str, Any]:

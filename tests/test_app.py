@@ -251,7 +251,15 @@ def test_a_model_that_cannot_be_read_leaves_the_one_before_and_ready_says_why(
     assert server.post("/predict", GOOD)[1]["model_version"] == 1
     said = server.client.get("/ready").json
     assert (said["ready"], said["model_version"]) == (True, 1)
-    assert "cannot be loaded" in said["problem"]
+    assert "servable.json is missing" in said["problem"]
+    damaged = tmp_path / "of-1" / "servable.json"
+    text = damaged.read_text()
+    damaged.write_text(text.replace('"at": 0', '"at": 1', 1))
+    place.replace_current(tmp_path, facts | {"version": 2})
+    time.sleep(1.1)  # it was tried a moment ago
+    assert server.post("/predict", GOOD)[1]["model_version"] == 1
+    assert "not as it was put there" in server.client.get("/ready").json["problem"]
+    damaged.write_text(text)
     (tmp_path / place.CURRENT).write_text("{")
     assert server.post("/predict", GOOD)[1]["model_version"] == 1
     (tmp_path / place.CURRENT).unlink()

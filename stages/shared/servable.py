@@ -7,6 +7,7 @@ executed. `stages.shared.export` makes them in training.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from stages.shared import files
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -221,6 +223,12 @@ def assemble(plan: Plan, trees: bytes | None) -> Servable:
     return Servable(plan, Trees(trees, logistic=plan.logistic))
 
 
+def _check(found: Mapping[str, bytes], expected: Mapping[str, str]) -> None:
+    for name in sorted({*found, *expected}):
+        if name not in found or hashlib.sha256(found[name]).hexdigest() != expected.get(name):
+            raise UserError(f"{name} is missing, or not as it was put there")
+
+
 def check_golden(served: Servable, golden: Mapping[str, Any]) -> None:
     """Refuse a servable that answers otherwise than the model did in training.
 
@@ -237,16 +245,26 @@ def check_golden(served: Servable, golden: Mapping[str, Any]) -> None:
         raise UserError(f"its golden rows have other probabilities here, by up to {off:.2g}")
 
 
-def load(folder: Path) -> Servable:
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a servable that is there, by its name."""
+    return {n: files.sha256(folder / n) for n in (PLAN, TREES) if (folder / n).is_file()}
+
+
+def load(folder: Path, expected: Mapping[str, str] | None = None) -> Servable:
     """Read a servable.
+
+    Args:
+        folder: where its files are.
+        expected: the files' SHA-256, by name, as `hashes` gave them; None does not look.
 
     Raises:
         UserError: a file is missing or damaged.
     """
     try:
-        plan = from_json(json.loads((folder / PLAN).read_bytes()))
-        trees = None if plan.coefficients is not None else (folder / TREES).read_bytes()
-        return assemble(plan, trees)
+        found = {n: (folder / n).read_bytes() for n in (PLAN, TREES) if (folder / n).is_file()}
+        if expected is not None:
+            _check(found, expected)
+        return assemble(from_json(json.loads(found[PLAN])), found.get(TREES))
     except UserError:
         raise
     except Exception as error:  # json, numpy and ONNX Runtime each have their own
