@@ -271,6 +271,21 @@ def test_hangup_renews_the_workers_and_loses_no_request(here: Clone) -> None:
         until(lambda: server.serves(3), "version 3 is served")
 
 
+def test_ten_hangups_within_a_second_of_the_start_are_one(here: Clone) -> None:
+    def reloads() -> int:
+        return (here.root / "serve.log").read_text().count("Handling signal: hup")
+
+    with running(here) as server:
+        before, first = reloads(), set(server.workers())
+        for _ in range(10):
+            server.process.send_signal(signal.SIGHUP)
+            time.sleep(0.05)
+        until(lambda: reloads() > before, "it reloads")
+        until(lambda: not first & set(server.workers()), "the workers are new ones")
+        until(lambda: server.serves(3), "version 3 is served")
+        assert reloads() == before + 1
+
+
 def test_a_hangup_with_settings_that_cannot_be_read_ends_nothing(here: Clone) -> None:
     path = here.root / "params.yaml"
     before = path.read_text()

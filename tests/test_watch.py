@@ -238,7 +238,7 @@ def test_what_is_damaged_in_its_place_is_put_there_once_more(shop: Watched, dama
     elif damage == "a file is as long":
         text = (folder / "servable.json").read_text()
         (folder / "servable.json").write_text(text.replace("0.", "1.", 1))
-        with pytest.raises(UserError, match=r"servable.json is missing, or not as it was put there"):
+        with pytest.raises(UserError, match=r"servable.json is missing, or not as"):
             current.load(shop.folder, facts)  # no worker takes it
     elif damage == "the folder is gone":
         shutil.rmtree(folder)
