@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from serve.parallel import scored
 from serve.problems import Fault, Problem
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def answer(model: Model, given: Any) -> list[int]:
     if not columns[0]:
         return []
     read = [_READ[c.type](c.name, column) for c, column in zip(checks, columns, strict=True)]
-    return [int(p >= model.threshold) for p in model.servable.many(read).tolist()]
+    return [int(p >= model.threshold) for p in scored(model.servable, read).tolist()]
 
 
 # A field that a record does not have. Null and a missing field are not the same to MLflow: pandas

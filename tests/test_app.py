@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from serve_fixtures import FEATURES, GOOD, Placed
 
 from serve import online, place
+from serve.parallel import PARALLEL
 from serve.problems import MIMETYPE
 
 if TYPE_CHECKING:
@@ -83,6 +84,18 @@ def test_many_customers_are_answered_in_their_order(
     assert [one["id"] for one in said["predictions"]] == [None] * 20 + ["last"]
     assert [one["churn"] for one in said["predictions"]] == [p >= 0.5 for p in found]
     assert server.post("/predict", {"instances": []}, way)[1]["predictions"] == []
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_thousands_are_answered_as_each_alone_is(tmp_path: Path, estimator: str) -> None:
+    placed = serve_fixtures.put(tmp_path, 1, estimator)
+    rows = [GOOD | {"calls": n / 3, "paperless": n % 2 == 0} for n in range(2 * PARALLEL - 1000)]
+    server = Server(tmp_path)
+    said = server.post("/predict", {"instances": rows})[1]["predictions"]
+    expected = [placed.probability(row) for row in rows]
+    assert [one["churn_probability"] for one in said] == expected
+    labels = server.post("/invocations", {"dataframe_records": rows})[1]["predictions"]
+    assert labels == [int(p >= 0.5) for p in expected]
 
 
 def test_a_missing_value_is_null_and_an_empty_category_is_missing(

@@ -179,10 +179,16 @@ class Servable:
         Args:
             columns: n values for each of ``columns``; numbers may be an array with NaN for missing.
         """
+        return self.score(self.inputs(columns))
+
+    def inputs(self, columns: Sequence[Sequence[Value]]) -> Floats:
+        """The model's input for n customers, of ``columns`` as `many` has them; (n, width)."""
         rows = self._rows(columns)
-        if self._plan.single_precision:
-            rows = rows.astype(np.float32).astype(np.float64)
-        return self._scorer.many(rows)
+        return rows.astype(np.float32).astype(np.float64) if self._plan.single_precision else rows
+
+    def score(self, inputs: Floats) -> Floats:
+        """The probability of each input, the same one alone or among others; shape (n,)."""
+        return self._scorer.many(inputs)
 
     def _row(self, values: Sequence[Any]) -> list[float]:
         row = [0.0] * self._plan.width
