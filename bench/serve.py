@@ -180,7 +180,7 @@ def start(
 
 def wait(port: int, path: str) -> None:
     """Wait for the first answer."""
-    for _ in range(3000):
+    for _ in range(9000):
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
             try:
                 connection.request("GET", path)

@@ -413,6 +413,8 @@ def test_mlflows_protocol_answers_labels(tmp_path: Path, estimator: str, way: st
         {"dataframe_split": {"columns": list(FEATURES), "data": []}, "dataframe_records": []},
         {"dataframe_records": [GOOD | {"calls": "many"}]},
         {"dataframe_records": [GOOD | {"calls": [1]}]},
+        {"dataframe_records": [GOOD | {"calls": "1e400"}]},
+        {"dataframe_records": [GOOD | {"plan": ["NA"]}]},
     ],
 )  # fmt: skip
 def test_what_is_not_mlflows_protocol_is_a_400(server: Server, sent: Any) -> None:
