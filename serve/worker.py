@@ -67,19 +67,23 @@ class Client:
         if self._ended:
             return b""
         left = self._idle if self._until is None else self._until - time.monotonic()
+        if left <= 0:  # also for a client whose bytes are always there
+            raise self._late()
+        self._socket.settimeout(left)
         try:
-            self._socket.settimeout(max(left, 0.001))  # of 0 it would not wait at all
             found: bytes = self._socket.recv(size)
         except TimeoutError:
-            self.end()
             if self._until is None:
+                self.end()
                 return b""
-            raise Problem(
-                408, f"the request was not whole {self._patience:g} s after its first byte"
-            ) from None
+            raise self._late() from None
         if self._until is None:
             self._until = time.monotonic() + self._patience
         return found
+
+    def _late(self) -> Problem:
+        self.end()
+        return Problem(408, f"the request was not whole {self._patience:g} s after its first byte")
 
     def sendall(self, data: bytes) -> None:
         """Send all; an answer's headers, which are written first, go with what follows them.

@@ -154,6 +154,19 @@ def test_a_request_that_trickles_is_given_up_too(port: int) -> None:
     assert answers(said)[0].status == 408
 
 
+def test_an_upload_without_an_end_is_cut_off(port: int) -> None:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=ENDS)) as connection:
+        connection.sendall(HEAD + b"Content-Length: 999999999999\r\n\r\n")
+        end, part = time.monotonic() + ENDS, b" " * 2**16
+
+        def upload() -> None:
+            while time.monotonic() < end:
+                connection.sendall(part)
+
+        with pytest.raises(ConnectionError):
+            upload()
+
+
 def test_a_connection_goes_on_after_a_pause_and_takes_requests_in_one_piece(port: int) -> None:
     # No model is there: every one is answered with a 503.
     one = HEAD + b"Content-Length: 2\r\n\r\n{}"
