@@ -494,12 +494,14 @@ def test_mlflows_own_server_answers_the_same(here: Clone) -> None:
                     return answer.status, answer.read()
 
             def up() -> bool:
+                if theirs.poll() is not None:
+                    raise AssertionError((here.root / "theirs.log").read_text())
                 try:
                     return ask(port, "/ping")[0] == 200
                 except OSError:
                     return False
 
-            until(up, "mlflow models serve answers", 5 * PATIENCE)
+            until(up, "mlflow models serve answers", 3 * PATIENCE)
             for path in ("/ping", "/version"):
                 assert ask(server.port, path) == ask(port, path)
             seen = set()
