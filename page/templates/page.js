@@ -1,0 +1,160 @@
+"use strict";
+const $ = (id) => document.getElementById(id);
+const make = (tag, text, attributes = {}) => {
+  const made = document.createElement(tag);
+  if (text !== null && text !== undefined) made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+};
+
+// How old the page's facts are.
+const asOf = $("as-of");
+function age() {
+  const minutes = Math.max(0, Math.round((Date.now() - Date.parse(asOf.dateTime)) / 60000));
+  const [number, unit] = minutes < 120 ? [minutes, "minute"]
+    : minutes < 2880 ? [Math.round(minutes / 60), "hour"] : [Math.round(minutes / 1440), "day"];
+  $("age").textContent = `, ${number} ${unit}${number === 1 ? "" : "s"} ago`;
+}
+age();
+setInterval(age, 30000);
+
+// A column's two distributions.
+const dialog = $("distribution");
+if (dialog) {
+  const data = JSON.parse($("distributions").textContent);
+  const months = Object.keys(data.months);
+  const choice = $("distribution-month");
+  let column = null;
+  for (const month of months) choice.append(make("option", month, { value: month }));
+  const percent = (thousandths) => `${(thousandths / 10).toFixed(thousandths < 100 ? 1 : 0)}%`;
+
+  const ofWindow = (shares, names) => {
+    const there = names.filter((name) => shares[name]);
+    const rows = there.reduce((sum, name) => sum + data.rows[name], 0);
+    return there.length ? shares[there[0]].map((_, bin) =>
+      there.reduce((sum, name) => sum + shares[name][bin] * data.rows[name], 0) / rows) : null;
+  };
+
+  const show = () => {
+    const found = data.columns[column], month = choice.value, against = data.months[month];
+    const before = ofWindow(found.months, against), now = found.months[month];
+    const [method, value, limit, drifted] = found.measured[month] || [];
+    const span = against.length > 1 ? `${against[0]} to ${against.at(-1)}` : against[0];
+    $("distribution-title").textContent = column;
+    $("distribution-words").textContent = method === undefined ? "Not measured in this month."
+      : `${method}: ${value === null ? "no result" : value.toPrecision(3)}, limit ${limit}: ${drifted ? "drifted" : "not drifted"}.`;
+    const body = $("distribution-bars");
+    body.replaceChildren();
+    if (!before || !now) {
+      body.append(make("p", "The rows of these months are not here any more.", { class: "note" }));
+      return;
+    }
+    const table = make("table", null, { class: "bars" });
+    const head = table.createTHead().insertRow();
+    for (const text of ["Value", `Window, ${span}`, month]) head.append(make("th", text, { scope: "col" }));
+    const rows = table.createTBody();
+    const most = Math.max(1, ...before, ...now);
+    found.bins.forEach((bin, at) => {
+      if (!before[at] && !now[at] && bin.startsWith("(")) return;
+      const row = rows.insertRow();
+      row.append(make("th", bin, { scope: "row" }));
+      for (const [share, kind] of [[before[at], "a"], [now[at], "b"]]) {
+        const cell = row.insertCell(), bar = make("i", null, { class: kind });
+        bar.style.width = `${(70 * share) / most}%`;
+        cell.append(bar, percent(share));
+      }
+    });
+    body.append(table);
+  };
+
+  const open = (name, month) => {
+    if (!data.columns[name]) return;
+    column = name;
+    choice.value = month;
+    show();
+    if (!dialog.open) dialog.showModal();
+  };
+  choice.addEventListener("change", show);
+  $("distribution-close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  for (const table of document.querySelectorAll(".heat")) {
+    table.addEventListener("click", (event) => {
+      const cell = event.target.closest("td, tbody th");
+      if (!cell) return;
+      const name = cell.parentElement.querySelector("button").textContent;
+      open(name, cell.tagName === "TD" ? months[cell.cellIndex - 1] : months.at(-1));
+    });
+  }
+}
+
+// What the server would say about a customer.
+const form = $("customer");
+if (form) {
+  const answer = $("answer");
+  const ask = async (address, body) => {
+    const said = await fetch(address, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    });
+    return [said.ok, await said.json()];
+  };
+  const customer = () => {
+    const id = form.elements.namedItem("by-id").value.trim();
+    if (id) return { [form.dataset.id]: id };
+    const found = {};
+    for (const field of form.querySelectorAll("[data-name]")) {
+      const text = field.value, kind = field.dataset.type;
+      found[field.dataset.name] = text === "" ? null
+        : kind === "number" ? Number(text) : kind === "boolean" ? text === "true" : text;
+    }
+    return found;
+  };
+  const wrong = (said) => {
+    answer.replaceChildren(make("p", said.detail || "The server did not answer.", { class: "wrong" }));
+    const list = make("ul");
+    for (const { field, reason } of said.errors || []) list.append(make("li", `${field} ${reason}`));
+    if (list.children.length) answer.append(list);
+  };
+  const explained = (said) => {
+    if (!said.contributions.length) return;
+    answer.append(make("h3", "What moves it most"));
+    const table = make("table", null, { class: "bars" });
+    const head = table.createTHead().insertRow();
+    for (const text of ["Column", "Value", said.unit === "log-odds" ? "Odds" : "Probability"]) head.append(make("th", text, { scope: "col" }));
+    const rows = table.createTBody();
+    const most = Math.max(...said.contributions.map((one) => Math.abs(one.contribution)), 1e-9);
+    for (const one of said.contributions.slice(0, 6)) {
+      const row = rows.insertRow(), by = one.contribution;
+      row.append(make("th", one.column, { scope: "row" }));
+      row.append(make("td", one.value === null ? "not known" : typeof one.value === "number" ? +one.value.toPrecision(4) : String(one.value)));
+      const cell = row.insertCell(), bar = make("i", null, { class: by > 0 ? "b" : "a" });
+      bar.style.width = `${(35 * Math.abs(by)) / most}%`;
+      const size = said.unit === "log-odds" ? `×${Math.exp(by).toFixed(2)}` : `${by > 0 ? "+" : "−"}${Math.abs(by).toFixed(3)}`;
+      cell.append(bar, `${by > 0 ? "▲ raises" : by < 0 ? "▼ lowers" : "no effect"} ${size}`);
+    }
+    answer.append(table, make("p", said.method, { class: "note" }));
+  };
+  const submit = async () => {
+    const body = customer();
+    try {
+      const [good, said] = await ask("predict", body);
+      if (!good) return wrong(said);
+      const probability = `${(100 * said.churn_probability).toFixed(1)}%`;
+      answer.replaceChildren(
+        make("p", probability, { class: "big" }),
+        make("p", `chance to churn: the answer is “${said.churn ? "churns" : "stays"}”, by version ${said.model_version}.`));
+      const [known, why] = await ask("explain", body);
+      if (!known) answer.append(make("p", why.detail, { class: "note" }));
+      else if (why.model_version === said.model_version) explained(why);
+      else answer.append(make("p", "The model has changed meanwhile: ask again.", { class: "note" }));
+    } catch {
+      wrong({ detail: "The server does not answer." });
+    }
+  };
+  form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
+  fetch("ready").then((said) => said.json()).then((ready) => {
+    if (ready.model_version !== null && ready.model_version !== Number(form.dataset.version)) {
+      $("moved").textContent = `The server answers with version ${ready.model_version}; this page is of version ${form.dataset.version}. It is made anew within seconds: reload.`;
+      $("moved").hidden = false;
+    }
+  }).catch(() => {});
+}
