@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
+import sys
 from pathlib import Path
 
 from page import facts as known
@@ -11,6 +14,7 @@ from stages.shared import errors, files
 from stages.shared.errors import UserError
 
 REPORT, LIVE = files.REPORTS / "report.html", "page.html"
+_PR_SET_PDEATHSIG = 1  # Linux: a signal for when the parent dies
 
 
 def main() -> None:
@@ -22,18 +26,40 @@ def main() -> None:
     parser.add_argument("--facts", type=Path, help="made before; without it they are gathered")
     parser.add_argument("--out", type=Path, help="where the page goes")
     given = parser.parse_args()
-    out = given.out or (place() if given.live else REPORT)
+    if given.live:
+        end_with_the_watcher()
+    out = given.out or (folder() / LIVE if given.live else REPORT)
     found = _read(given.facts) if given.facts else _gathered()
     files.write_bytes(out, page(found, live=given.live).encode())
-    if not given.live:
+    if given.live and not given.facts:
+        explain(folder())
+    elif not given.live:
         print(f"report: {files.relative(out)}, {out.stat().st_size / 1e6:.1f} MB")
 
 
-def place() -> Path:
-    """Where the server looks for its page."""
+def end_with_the_watcher() -> None:
+    """Have this process end when the one that started it does (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def folder() -> Path:
+    """Where the server looks for its page, and for the model in place."""
     from stages.shared import params
 
-    return files.home() / params.serve().folder / LIVE
+    return files.home() / params.serve().folder
+
+
+def explain(folder: Path) -> None:
+    """Work out for the model in place what the server needs to tell what moves a probability."""
+    from page import explainable
+    from serve import place
+    from stages.registry import store
+
+    current = place.read(folder, place.CURRENT)
+    if current:
+        target = folder / current["folder"] / place.EXPLAIN
+        explainable.write(store.fetch(current["version"]), target)
 
 
 def _gathered() -> known.Facts:

@@ -27,14 +27,14 @@ def candidate(facts: Facts) -> dict[str, Any]:
     least = compare.get("least_gain_shown")
     return {
         "empty": False,
-        "title": f"Candidate {one['digest'][:12]} against {against}",
+        "title": f"Candidate {one['digest'][:12]} ({one['estimator']}, trained on "
+        f"{words.span(one['window'])}) against {against}",
         "verdict": f"{verdict}: {compare['verdict']}.",
         "kind": compare["verdict"],
         "reasons": compare.get("reasons", []),
         "least": None
         if least is None
         else f"The least gain that this holdout could have shown is {least:+.4f} in AUC.",
-        "trained": f"{one['estimator']}, trained on {words.span(one['window'])}",
         "figures": _figures(facts),
         "compare": compare,
         "delta": facts.settings.get("delta", 0.0),

@@ -296,7 +296,7 @@ def curves(
     models = list(of)
     scale = {"domain": models, "range": [BLUE, ORANGE][: len(models)]}
     dash = {"domain": models, "range": [[1, 0], [5, 3]][: len(models)]}
-    legend = {"orient": "top", "title": None, "symbolStrokeWidth": 2.5, "symbolSize": 300}
+    legend = {"orient": "top", "title": None, "symbolType": "stroke", "symbolSize": 300}
     rate = {"type": "quantitative", "scale": {"domain": [0, 1]}}
     encoding = {
         channel: {**rate, "field": channel, "axis": {"title": title, "tickCount": 5}}

@@ -83,19 +83,47 @@ def _worst(rows: Sequence[Mapping[str, Any]], month: str) -> str:
 
 
 def distributions(facts: Facts) -> dict[str, Any]:
-    """What a click on a column needs: bins, shares by month, and the window of each month."""
+    """What a click on a column needs, as small as it can be: everything in the order of ``names``.
+
+    Returns:
+        ``names`` of the months, their ``rows``, the ``windows`` they were held against (places in
+        ``names``; None where a month was not), and for each column its bins, its shares of each
+        month, its methods with their limits, and what was measured by which of them.
+    """
     steps = facts.drift.get("months", [])
-    judged = [step for step in steps if step.get("columns")]
-    found: dict[str, Any] = {"months": {}, "columns": {}}
-    rows = {step["month"]: step.get("rows", 1) for step in steps}
-    for step in judged:
-        found["months"][step["month"]] = step.get("window") or []
-    found["rows"] = rows
-    for name, column in facts.columns.items():
-        measured = {
-            step["month"]: [c["method"], c.get("value"), c.get("threshold"), bool(c.get("drifted"))]
-            for step in judged
-            if (c := step["columns"].get(name))
-        }
-        found["columns"][name] = {**column, "measured": measured}
-    return found
+    names = [step["month"] for step in steps]
+    at = {name: place for place, name in enumerate(names)}
+    return {
+        "names": names,
+        "rows": [step.get("rows", 1) for step in steps],
+        "windows": [
+            [at[name] for name in step.get("window") or () if name in at]
+            if step.get("columns")
+            else None
+            for step in steps
+        ],
+        "columns": {
+            name: _distribution(name, column, steps) for name, column in facts.columns.items()
+        },
+    }
+
+
+def _distribution(
+    name: str, column: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    found = [step.get("columns", {}).get(name) for step in steps]
+    methods = list(dict.fromkeys((one["method"], one.get("threshold")) for one in found if one))
+    return {
+        "bins": column["bins"],
+        "shares": [column["months"].get(step["month"]) for step in steps],
+        "methods": methods,
+        "measured": [
+            one
+            and [
+                methods.index((one["method"], one.get("threshold"))),
+                one.get("value"),
+                int(bool(one.get("drifted"))),
+            ]
+            for one in found
+        ],
+    }

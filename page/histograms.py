@@ -87,9 +87,10 @@ def cuts(column: pa.ChunkedArray, feature: Feature) -> dict[str, Any]:
     if low == high:
         low, high = distinct[0], distinct[-1]
     whole = bool((numbers == np.trunc(numbers)).all())
-    if whole:
-        step = max(1, np.ceil((high - low + 1) / BINS))
-        edges = np.arange(low, high + step, step)
+    if whole:  # counts: one by one, as far as there are bins
+        low, high = np.floor(low), max(np.ceil(high), min(distinct[-1], low + BINS - 1))
+        step = np.ceil((high - low + 1) / BINS)
+        edges = np.arange(low, high + 1 + step, step)
     else:
         edges = np.linspace(low, high, BINS + 1)
     return {"edges": [files.rounded(edge) for edge in edges], "whole": whole}
@@ -104,7 +105,10 @@ def words(cut: Mapping[str, Any], feature: Feature) -> list[str]:
         return [*map(form, cut["values"]), OTHER, MISSING]
     edges, whole = cut["edges"], cut["whole"]
     inner = [_span(a, b, whole) for a, b in pairwise(edges[1:-1])]
-    first = f"{edges[1] - 1:.4g} and less" if whole else f"below {edges[1]:.3g}"
+    if feature.min is not None and feature.min >= edges[0]:
+        first = _span(edges[0], edges[1], whole)
+    else:
+        first = f"{edges[1] - 1:.4g} and less" if whole else f"below {edges[1]:.3g}"
     return [first, *inner, f"{edges[-2]:.4g} and more", MISSING]
 
 

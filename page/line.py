@@ -35,8 +35,7 @@ def world(facts: Facts) -> dict[str, Any]:
     if pending:
         said += f" The drift of {pending} waits for that month's labels before a model is trained."
     triggered = [step["month"] for step in judged if step.get("triggered")]
-    times = words.count(len(triggered), "month")
-    said += f" Of {words.count(len(judged), 'judged month')}, {times} drifted."
+    said += f" {len(triggered)} of {words.count(len(judged), 'judged month')} drifted."
     return {"sentence": said, "empty": False, "rows": _month_rows(facts)}
 
 

@@ -30,7 +30,7 @@ _OURS = [
     "page.quality",
     *(f"stages.shared.{name}" for name in ("resampling", "servable", "split", "window")),
 ]
-_THEIRS = ["numpy", "pyarrow", "treelite"]
+_THEIRS = ["numpy", "pyarrow"]
 
 
 class Measured:

@@ -19,7 +19,7 @@ from stages.shared import files
 
 COPIED = (
     ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "dvc.yaml",
-    "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py", "data/adopt.py",
+    "page", "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py", "data/adopt.py",
     "data/adoption", "data/cdnow.py", "data/requirements.txt",
 )  # fmt: skip
 

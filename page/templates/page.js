@@ -13,7 +13,7 @@ function age() {
   const minutes = Math.max(0, Math.round((Date.now() - Date.parse(asOf.dateTime)) / 60000));
   const [number, unit] = minutes < 120 ? [minutes, "minute"]
     : minutes < 2880 ? [Math.round(minutes / 60), "hour"] : [Math.round(minutes / 1440), "day"];
-  $("age").textContent = `, ${number} ${unit}${number === 1 ? "" : "s"} ago`;
+  $("age").textContent = minutes < 1 ? ", just now" : `, ${number} ${unit}${number === 1 ? "" : "s"} ago`;
 }
 age();
 setInterval(age, 30000);
@@ -22,24 +22,26 @@ setInterval(age, 30000);
 const dialog = $("distribution");
 if (dialog) {
   const data = JSON.parse($("distributions").textContent);
-  const months = Object.keys(data.months);
+  const judged = data.names.map((_, at) => at).filter((at) => data.windows[at]);
   const choice = $("distribution-month");
   let column = null;
-  for (const month of months) choice.append(make("option", month, { value: month }));
+  for (const at of judged) choice.append(make("option", data.names[at], { value: at }));
   const percent = (thousandths) => `${(thousandths / 10).toFixed(thousandths < 100 ? 1 : 0)}%`;
 
-  const ofWindow = (shares, names) => {
-    const there = names.filter((name) => shares[name]);
-    const rows = there.reduce((sum, name) => sum + data.rows[name], 0);
+  const ofWindow = (shares, window) => {
+    const there = window.filter((at) => shares[at]);
+    const rows = there.reduce((sum, at) => sum + data.rows[at], 0);
     return there.length ? shares[there[0]].map((_, bin) =>
-      there.reduce((sum, name) => sum + shares[name][bin] * data.rows[name], 0) / rows) : null;
+      there.reduce((sum, at) => sum + shares[at][bin] * data.rows[at], 0) / rows) : null;
   };
 
   const show = () => {
-    const found = data.columns[column], month = choice.value, against = data.months[month];
-    const before = ofWindow(found.months, against), now = found.months[month];
-    const [method, value, limit, drifted] = found.measured[month] || [];
-    const span = against.length > 1 ? `${against[0]} to ${against.at(-1)}` : against[0];
+    const found = data.columns[column], at = Number(choice.value), window = data.windows[at];
+    const before = ofWindow(found.shares, window), now = found.shares[at], month = data.names[at];
+    const [way, value, drifted] = found.measured[at] || [];
+    const [method, limit] = found.methods[way] || [];
+    const first = data.names[window[0]], last = data.names[window.at(-1)];
+    const span = window.length > 1 ? `${first} to ${last}` : first;
     $("distribution-title").textContent = column;
     $("distribution-words").textContent = method === undefined ? "Not measured in this month."
       : `${method}: ${value === null ? "no result" : value.toPrecision(3)}, limit ${limit}: ${drifted ? "drifted" : "not drifted"}.`;
@@ -67,10 +69,10 @@ if (dialog) {
     body.append(table);
   };
 
-  const open = (name, month) => {
-    if (!data.columns[name]) return;
+  const open = (name, at) => {
+    if (!Object.hasOwn(data.columns, name)) return;
     column = name;
-    choice.value = month;
+    choice.value = at;
     show();
     if (!dialog.open) dialog.showModal();
   };
@@ -82,7 +84,7 @@ if (dialog) {
       const cell = event.target.closest("td, tbody th");
       if (!cell) return;
       const name = cell.parentElement.querySelector("button").textContent;
-      open(name, cell.tagName === "TD" ? months[cell.cellIndex - 1] : months.at(-1));
+      open(name, cell.tagName === "TD" ? judged[cell.cellIndex - 1] : judged.at(-1));
     });
   }
 }
@@ -117,7 +119,7 @@ if (form) {
   const explained = (said) => {
     if (!said.contributions.length) return;
     answer.append(make("h3", "What moves it most"));
-    const table = make("table", null, { class: "bars" });
+    const table = make("table", null, { class: "bars moves" });
     const head = table.createTHead().insertRow();
     for (const text of ["Column", "Value", said.unit === "log-odds" ? "Odds" : "Probability"]) head.append(make("th", text, { scope: "col" }));
     const rows = table.createTBody();
