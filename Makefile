@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test test-server test-browser lint format bench bench-serve bench-page data month repro promote rollback \
-        history status adopt restore gc features report serve mlflow screenshot lock relock
+        history status experiments adopt restore gc features report serve mlflow screenshot lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -70,6 +70,9 @@ history: .venv/installed ## every move of the alias [AS_OF=YYYY-MM-DD]
 
 status: .venv/installed ## where everything stands, and what to do next
 	@python -m stages.commands.status
+
+experiments: .venv/installed ## `dvc exp show`, with no more columns than what differs
+	@python -m dvc exp show --no-pager --only-changed --drop 'Created|State|Executor|requirements|(data|models|reports|stages)/'
 
 adopt: .venv/installed ## your own data: DATA=folder ID=column LABEL=column [KEEP=columns]
 	@python -m data.adopt $(call option,data,DATA) $(call option,id,ID) $(call option,label,LABEL) $(call option,keep,KEEP)

@@ -19,8 +19,8 @@ from stages.shared import files
 
 COPIED = (
     ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "dvc.yaml",
-    "page", "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py", "data/adopt.py",
-    "data/adoption", "data/cdnow.py", "data/requirements.txt",
+    "page", "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py",
+    "data/adopt.py", "data/adoption", "data/cdnow.py", "data/requirements.txt",
 )  # fmt: skip
 
 
