@@ -20,7 +20,7 @@ def main() -> None:
     with sync_playwright() as tools:
         chromium = tools.chromium.launch(executable_path=browser())
         tab = chromium.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
-        tab.goto(REPORT.as_uri())
+        tab.goto((files.REPORTS / REPORT).as_uri())
         tab.screenshot(path=PICTURE)
         chromium.close()
     print(f"{files.relative(PICTURE)}, {PICTURE.stat().st_size / 1e3:.0f} kB")

@@ -13,7 +13,7 @@ from page.render import page
 from stages.shared import errors, files
 from stages.shared.errors import UserError
 
-REPORT, LIVE = files.REPORTS / "report.html", "page.html"
+REPORT, LIVE = "report.html", "page.html"  # in reports; where the server looks
 _PR_SET_PDEATHSIG = 1  # Linux: a signal for when the parent dies
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.live:
         end_with_the_watcher()
-    out = given.out or (folder() / LIVE if given.live else REPORT)
+    out = given.out or (folder() / LIVE if given.live else files.REPORTS / REPORT)
     found = _read(given.facts) if given.facts else _gathered()
     files.write_bytes(out, page(found, live=given.live).encode())
     if given.live and not given.facts:

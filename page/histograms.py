@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from stages.shared.contract import Feature
 
-REMEMBERED = files.MEMORY / "histograms.json"
+REMEMBERED = "histograms.json"  # in data/memory
 BINS = 10  # of a number; a category shows as many values
 ROWS = 20_000  # of a month, at most
 SEED = 1
@@ -39,7 +39,7 @@ def gather(
         Column -> ``bins`` (words), ``months`` (month -> thousandths of its rows, by bin).
     """
     code = memory.code_key(_OURS, ["numpy", "pyarrow"])
-    known, used = memory.recall(REMEMBERED), {}
+    known, used = memory.recall(files.MEMORY / REMEMBERED), {}
     basis = files.key(contract.to_dict(features), code)
     digests = {name: _digest(name, features) for name in {*names, *first}}
     key = files.key("bins", first, [digests[name] for name in first], basis)
@@ -54,7 +54,7 @@ def gather(
         used[month_key] = shares
         for column, of_column in shares.items():
             found[column]["months"][name] = of_column
-    memory.remember(REMEMBERED, used)
+    memory.remember(files.MEMORY / REMEMBERED, used)
     return found
 
 

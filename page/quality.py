@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stages.shared.params import Evaluate
     from stages.shared.resampling import Floats, Labels
 
-REMEMBERED = files.MEMORY / "quality.json"
+REMEMBERED = "quality.json"  # in data/memory
 POINTS, BINS = 60, 10  # of a ROC curve; of a calibration curve
 _OURS = [
     "page.quality",
@@ -37,7 +37,7 @@ class Measured:
     """Measures, and remembers what this run used."""
 
     def __init__(self, p: Evaluate) -> None:
-        self._p, self._known = p, memory.recall(REMEMBERED)
+        self._p, self._known = p, memory.recall(files.MEMORY / REMEMBERED)
         self._used: dict[str, Any] = {}
         settings = p.model_dump(include={"confidence", "resamples", "seed"})
         self._basis = files.key(settings, memory.code_key(_OURS, _THEIRS))
@@ -69,7 +69,7 @@ class Measured:
 
     def keep(self) -> None:
         """Keep what this run used, and nothing older."""
-        memory.remember(REMEMBERED, self._used)
+        memory.remember(files.MEMORY / REMEMBERED, self._used)
 
 
 def labelled(path: Path, card: Mapping[str, Any]) -> pa.Table:

@@ -18,8 +18,10 @@ from serve.page import PAGE
 from stages.shared import files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+COMMAND = (sys.executable, "-m", "page", "--live")
 QUIET = 2.0  # seconds without a change: a run of the pipeline writes one report after the other
 AGAIN = 60.0  # seconds until a page that could not be made is tried again
 
@@ -27,12 +29,32 @@ AGAIN = 60.0  # seconds until a page that could not be made is tried again
 class Remaker:
     """Looks, step by step, and starts the process."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str] = COMMAND,
+        quiet: float = QUIET,
+        again: float = AGAIN,
+    ) -> None:
+        """Begin without a page.
+
+        Args:
+            folder: see `serve.place`.
+            command: makes the page.
+            quiet: seconds that nothing must have changed for.
+            again: seconds until it is tried again after it failed.
+        """
+        self._folder, self._command = folder, command
+        self._quiet, self._again = quiet, again
         self._made: Any = None  # what the newest page was made of
         self._seen: Any = None
         self._since = 0.0
         self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no page is being made."""
+        return self._child is None
 
     def step(self) -> None:
         """Look once; a page that cannot be made leaves the old one where it is."""
@@ -42,7 +64,7 @@ class Remaker:
         now, at = self._stamp(), time.monotonic()
         if now != self._seen:
             self._seen, self._since = now, at
-        if now != self._made and at - self._since >= QUIET:
+        if now != self._made and at - self._since >= self._quiet:
             self._made, self._child = now, self._start()
 
     def _reap(self, child: subprocess.Popen[bytes]) -> None:
@@ -52,11 +74,14 @@ class Remaker:
         self._child = None
         if status:
             print("serve: the page could not be made, the old one stays", file=sys.stderr)
-            self._made, self._since = None, time.monotonic() + AGAIN - QUIET
+            self._made, self._since = None, time.monotonic() + self._again
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "page", "--live"]
-        return subprocess.Popen(command, cwd=files.ROOT, preexec_fn=_stand_back)  # noqa: PLW1509 - we have one thread
+        return subprocess.Popen(
+            self._command,
+            cwd=files.ROOT,
+            preexec_fn=_stand_back,  # noqa: PLW1509 - we have one thread
+        )
 
     def _stamp(self) -> Any:
         noted = place.read(self._folder, place.WATCHER) or {}
