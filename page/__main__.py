@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import signal
-import sys
 from pathlib import Path
 
 from page import facts as known
@@ -14,7 +11,6 @@ from stages.shared import errors, files
 from stages.shared.errors import UserError
 
 REPORT, LIVE = "report.html", "page.html"  # in reports; where the server looks
-_PR_SET_PDEATHSIG = 1  # Linux: a signal for when the parent dies
 
 
 def main() -> None:
@@ -26,8 +22,6 @@ def main() -> None:
     parser.add_argument("--facts", type=Path, help="made before; without it they are gathered")
     parser.add_argument("--out", type=Path, help="where the page goes")
     given = parser.parse_args()
-    if given.live:
-        end_with_the_watcher()
     out = given.out or (folder() / LIVE if given.live else files.REPORTS / REPORT)
     found = _read(given.facts) if given.facts else _gathered()
     files.write_bytes(out, page(found, live=given.live).encode())
@@ -35,12 +29,6 @@ def main() -> None:
         explain(folder())
     elif not given.live:
         print(f"report: {files.relative(out)}, {out.stat().st_size / 1e6:.1f} MB")
-
-
-def end_with_the_watcher() -> None:
-    """Have this process end when the one that started it does (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def folder() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Response, render_template, send_file
+from flask import Response, render_template, request
 
 from serve.problems import Problem
 from stages.shared import files
@@ -21,7 +21,7 @@ def page(folder: Path) -> Response:
     made = folder / PAGE
     if not made.is_file():
         return Response(render_template("waiting.html"), mimetype=HTML)
-    return send_file(made, mimetype=HTML, max_age=0)  # asked each time whether it is another one
+    return _file(made)
 
 
 def drift() -> Response:
@@ -33,4 +33,14 @@ def drift() -> Response:
     found = files.home() / files.relative(files.DRIFT_HTML)
     if not found.is_file():
         raise Problem(404, "there is no report of Evidently's here: `make repro` makes it")
-    return send_file(found, mimetype=HTML, max_age=0)
+    return _file(found)
+
+
+def _file(path: Path) -> Response:
+    """A file as it is now; nothing but that, where the client has it already."""
+    stat = path.stat()
+    answer = Response(path.read_bytes(), mimetype=HTML)
+    answer.cache_control.no_cache = True  # a client asks each time whether it is another one
+    answer.set_etag(f"{stat.st_mtime_ns:x}-{stat.st_ino:x}-{stat.st_size:x}")
+    answer.make_conditional(request)
+    return answer

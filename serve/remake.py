@@ -7,7 +7,9 @@ watcher noted, the reports, the ledger's copy.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "page", "--live")
 QUIET = 2.0  # seconds without a change: a run of the pipeline writes one report after the other
+_PR_SET_PDEATHSIG = 1  # Linux: a signal for when the parent dies
 AGAIN = 60.0  # seconds until a page that could not be made is tried again
 
 
@@ -96,8 +99,10 @@ class Remaker:
 
 
 def _stand_back() -> None:
-    """Let the workers have the processor first."""
+    """Let the workers have the processor first, and end with the watcher (Linux)."""
     os.nice(19)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _changed(path: Path) -> tuple[str, int] | None:
