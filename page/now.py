@@ -112,6 +112,10 @@ def _data_tile(facts: Facts) -> Iterator[dict[str, str]]:
     missing = [step["month"] for step in steps if step.get("labels") == "missing, though due"]
     note = f"labels are known up to {known[-1]}" if known else "no labels are known yet"
     note += f"; missing though due: {', '.join(missing)}" if missing else ""
+    measured = [one for one in facts.quality if one["auc"] is not None]
+    if measured:
+        newest = measured[-1]
+        note += f"; AUC in production {newest['auc']:.3f} in {newest['month']}"
     yield _tile("Newest month", steps[-1]["month"], note)
 
 

@@ -80,6 +80,8 @@ if (dialog) {
   $("distribution-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   for (const table of document.querySelectorAll(".heat")) {
+    table.parentElement.scrollLeft = table.scrollWidth; // the newest month is on the right
+    table.closest("details")?.addEventListener("toggle", () => { table.parentElement.scrollLeft = table.scrollWidth; });
     table.addEventListener("click", (event) => {
       const cell = event.target.closest("td, tbody th");
       if (!cell) return;
