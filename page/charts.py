@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 INK, MUTED, LINE = "var(--ink)", "var(--muted)", "var(--line)"
 BLUE, ORANGE, PALE = "var(--blue)", "var(--orange)", "var(--pale)"
 _SAID = {"type": "text", "align": "left", "dx": 9, "color": INK, "fontSize": 12}
-KINDS = ("retrained", "promoted", "undecided", "rejected", "rolled back")
-SHAPES = ("triangle-up", "circle", "diamond", "cross", "triangle-left")
+KINDS = ("feed broken", "retrained", "promoted", "undecided", "rejected", "rolled back")
+SHAPES = ("square", "triangle-up", "circle", "diamond", "cross", "triangle-left")
 _CONFIG: dict[str, Any] = {
     "background": None,
     "padding": 2,
@@ -105,9 +105,10 @@ def _drift(
     measured = [month for month in months if month["share"] is not None]
     drifted = [month for month in measured if month["drifted"]]
     limits = [month for month in months if month["threshold"] is not None]
+    told = "▼ drifted: past the limit, which is the line" if limits else "▼ drifted, by evidence"
     colour = {"field": "drifted", "scale": {"domain": [False, True], "range": [PALE, ORANGE]}}
     return {
-        "title": {"text": "Share of drifted columns", "subtitle": "▼ above the limit (the line)"},
+        "title": {"text": "Share of drifted columns", "subtitle": told},
         "height": 110,
         "layer": [
             {
@@ -144,7 +145,7 @@ def _marks(marks: Sequence[Mapping[str, Any]], names: Sequence[str], labels: int
     }  # fmt: skip
     colour = {
         "field": "kind", "legend": None,
-        "scale": {"domain": list(KINDS), "range": [MUTED, BLUE, MUTED, ORANGE, ORANGE]},
+        "scale": {"domain": list(KINDS), "range": [ORANGE, MUTED, BLUE, MUTED, ORANGE, ORANGE]},
     }  # fmt: skip
     return {
         "title": "What was decided",

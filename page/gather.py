@@ -31,9 +31,9 @@ _METRICS = {
 def gather() -> Facts:
     """All that there is; what cannot be had is left out, and a registry that is away is said."""
     now = status.gather()
-    chosen = placing.renewals(now.drift)
-    events = _events(now.events, chosen)
-    measured = quality.Measured(params.evaluate())
+    renewed, delay = placing.renewals(now.drift), params.data().label_delay
+    events = _events(now.events, renewed, delay)
+    measured = quality.Measured(params.evaluate().confidence)
     found = Facts(
         as_of=datetime.now(UTC).isoformat(timespec="seconds"),
         next_step=status.next_step(now),
@@ -47,7 +47,7 @@ def gather() -> Facts:
         evaluate=now.case.evaluate if now.case else {},
         compare=now.case.compare if now.case else {},
         events=events,
-        runs=_runs(chosen),
+        runs=_runs(renewed, delay),
         quality=_quality(now.drift, events, measured),
         curves=_curves(now, measured),
         columns=_columns(now.drift),
@@ -60,10 +60,10 @@ def gather() -> Facts:
 
 
 def _events(
-    events: Sequence[ledger.Event], chosen: Mapping[tuple[str, ...], str]
+    events: Sequence[ledger.Event], renewed: Sequence[str], label_delay: int
 ) -> list[dict[str, Any]]:
     plain = [asdict(event) for event in events]
-    months = placing.of_events(plain, chosen)
+    months = placing.of_events(plain, renewed, label_delay)
     return [{**event, "month": month} for event, month in zip(plain, months, strict=True)]
 
 
@@ -92,7 +92,7 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _runs(chosen: Mapping[tuple[str, ...], str]) -> list[dict[str, Any]]:
+def _runs(renewed: Sequence[str], label_delay: int) -> list[dict[str, Any]]:
     """MLflow's complete runs, oldest first; none where the registry is away."""
     if not connection.exists():
         return []
@@ -106,16 +106,18 @@ def _runs(chosen: Mapping[tuple[str, ...], str]) -> list[dict[str, Any]]:
             filter_string="attributes.status = 'FINISHED'",
             order_by=["attributes.start_time ASC"],
         )
-        return [_run(run, chosen) for run in runs if "digest" in run.data.tags]
+        ours = [_run(run) for run in runs if "digest" in run.data.tags]
+        return [
+            one | {"month": placing.of_window(one["window"], renewed, label_delay)} for one in ours
+        ]
     return []
 
 
-def _run(run: Run, chosen: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
+def _run(run: Run) -> dict[str, Any]:
     window = [month for month in run.data.params.get("window", "").split(", ") if month]
     return {
         "digest": run.data.tags["digest"],
         "window": window,
-        "month": chosen.get(tuple(window)),
         "verdict": run.data.tags.get("verdict"),
         "url": f"{_pages()}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}",
         **{name: run.data.metrics.get(metric) for name, metric in _METRICS.items()},

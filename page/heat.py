@@ -36,6 +36,7 @@ def heat(facts: Facts) -> dict[str, Any]:
         "rows": rows[:SHOWN],
         "rest": rows[SHOWN:],
         "total": len(rows),
+        "alarms": any("!" in cell["text"] for row in rows for cell in row["cells"]),
         "sentence": _worst(rows, judged[-1]["month"]),
     }
 
@@ -65,6 +66,7 @@ def _cell(column: Mapping[str, Any] | None, by_p_value: set[str]) -> dict[str, A
     # What drifted is never shaded as if it had not, nor the other way round.
     shade = max(shade, 3) if drifted else min(shade, 2)
     text = f"{moved:.0f}" if moved >= 9.95 else f"{moved:.1f}"
+    text += "!" * bool(column.get("alarm"))
     return {"moved": moved, "text": text, "shade": shade, "drifted": drifted}
 
 
@@ -123,6 +125,7 @@ def _distribution(
                 methods.index((one["method"], one.get("threshold"))),
                 one.get("value"),
                 int(bool(one.get("drifted"))),
+                *([one["p_value"], int(bool(one["alarm"]))] if "alarm" in one else []),
             ]
             for one in found
         ],

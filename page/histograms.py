@@ -6,21 +6,20 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from stages.shared import contract, files, memory, window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pyarrow as pa
-
     from stages.shared.contract import Feature
 
 REMEMBERED = "histograms.json"  # in data/memory
 BINS = 10  # of a number; a category shows as many values
 ROWS = 20_000  # of a month, at most
-SEED = 1
 OTHER, MISSING = "(other)", "(missing)"
 _OURS = ["page.histograms", "stages.shared.contract", "stages.shared.window"]
 
@@ -63,7 +62,13 @@ def _digest(month: str, features: dict[str, Feature]) -> str:
 
 
 def _sample(chosen: Sequence[str], features: dict[str, Feature]) -> pa.Table:
-    return window.sample(chosen, files.MONTHS, list(features), ROWS, SEED)
+    """Rows of each month, `ROWS` at most, spread evenly over its file."""
+    parts = []
+    for name in chosen:
+        rows = pq.read_table(window.month_path(name, files.MONTHS), columns=list(features))
+        places = np.linspace(0, len(rows) - 1, min(len(rows), ROWS)).astype(np.int64)
+        parts.append(rows.replace_schema_metadata().take(pa.array(places)))
+    return pa.concat_tables(parts)
 
 
 def _cuts(rows: pa.Table, features: dict[str, Feature]) -> dict[str, dict[str, Any]]:

@@ -23,14 +23,13 @@ def world(facts: Facts) -> dict[str, Any]:
     judged = [step for step in steps if step.get("share") is not None]
     if not judged:
         return {"sentence": "No month has been held against a training window yet.", "empty": True}
-    newest, said = judged[-1], ""
-    share, limit = newest["share"], newest["threshold"]
+    newest = judged[-1]
+    moved = f"{newest['share']:.0%} of its columns moved, {words.drift(newest)}."
     if newest.get("triggered"):
-        said = f"No: {newest['month']} has left the window: {share:.0%} of its columns moved, the "
-        said += f"limit is {limit:.0%}."
+        said = f"No: {newest['month']} has left the window: {moved}"
     else:
-        said = f"Yes: {newest['month']} looks like the window {words.span(newest['window'])}: "
-        said += f"{share:.0%} of its columns moved, the limit is {limit:.0%}."
+        said = f"Yes: {newest['month']} looks like {words.span(newest['window'])}: {moved}"
+    said += _of_labels(newest)
     pending = facts.drift.get("pending")
     if pending:
         said += f" The drift of {pending} waits for that month's labels before a model is trained."
@@ -50,12 +49,6 @@ def _month_rows(facts: Facts) -> list[dict[str, str]]:
             quality = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
             quality += f", version {found['version']}"
         share = step.get("share")
-        tests = step.get("tests")
-        extra = "; ".join(_tested(tests)) if isinstance(tests, dict) else ""
-        broken = step.get("broken")
-        reason = step.get("reason", "")
-        reason += f"; {extra}" if extra else ""
-        reason += f"; broken: {_plain(broken)}" if broken else ""
         rows.append(
             {
                 "month": step["month"],
@@ -63,26 +56,21 @@ def _month_rows(facts: Facts) -> list[dict[str, str]]:
                 "labels": step.get("labels", ""),
                 "share": "" if share is None else f"{share:.0%} of {step['threshold']:.0%}",
                 "drifted": "drifted" if step.get("triggered") else "",
-                "reason": reason,
+                "reason": step.get("reason", ""),
                 "quality": quality,
             }
         )
     return rows
 
 
-def _tested(tests: Mapping[str, Any]) -> Iterator[str]:
-    """What tests beyond those of the columns found, as far as they say it."""
-    for name, found in tests.items():
-        if isinstance(found, dict) and (found.get("drifted") or found.get("alarm")):
-            yield f"{name.replace('_', ' ')} moved"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_plain(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return str(value)
+def _of_labels(step: Mapping[str, Any]) -> str:
+    """What the labels that came with a month say of their own month."""
+    said = ""
+    for month, test in (step.get("label_tests") or {}).items():
+        if test.get("rate_month") is not None:
+            said += f" In {month}, whose labels came with it, {test['rate_month']:.0%} churned"
+            said += f" ({test['rate_window']:.0%} in the window)."
+    return said
 
 
 def time_line(facts: Facts, state: ledger.State) -> dict[str, Any]:
@@ -111,16 +99,21 @@ def _of_month(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "month": name,
         "share": share,
-        "threshold": step.get("threshold") if share is not None else None,
+        "threshold": None if share is None or words.by_evidence(step) else step["threshold"],
         "drifted": bool(step.get("triggered")),
     }
 
 
 def marks(facts: Facts, state: ledger.State, names: set[str]) -> list[dict[str, Any]]:
     """Retrainings, promotions, rejections and rollbacks, each in its month."""
-    chosen = placing.renewals(facts.drift).values()
+    chosen = placing.renewals(facts.drift)
     found: list[dict[str, Any]] = [
         {"month": month, "kind": "retrained", "label": ""} for month in chosen
+    ]
+    found += [
+        {"month": step["month"], "kind": "feed broken", "label": ""}
+        for step in facts.drift.get("months", [])
+        if step.get("broken")
     ]
     promoted = set(state.digests.values())
     for event in facts.events:

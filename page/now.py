@@ -94,13 +94,10 @@ def _drift_tile(facts: Facts) -> Iterator[dict[str, str]]:
     if newest.get("share") is None:
         yield _tile(f"Drift in {newest['month']}", "not measured", newest.get("reason", ""))
         return
-    share, limit = newest["share"], newest["threshold"]
-    verdict = "drifted: past" if newest.get("triggered") else "below"
     drifted = sum(bool(c.get("drifted")) for c in newest.get("columns", {}).values())
-    of = len(newest.get("columns", {}))
-    note = f"{verdict} the limit of {limit:.0%}; {drifted} of {of} columns moved"
+    note = f"{drifted} of {len(newest.get('columns', {}))} columns moved; {words.drift(newest)}"
     state = "past" if newest.get("triggered") else "fine"
-    yield _tile(f"Drift in {newest['month']}", f"{share:.0%}", note, state)
+    yield _tile(f"Drift in {newest['month']}", f"{newest['share']:.0%}", note, state)
 
 
 def _data_tile(facts: Facts) -> Iterator[dict[str, str]]:

@@ -8,36 +8,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stages.shared import months
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def renewals(drift: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
-    """For each window that the replay chose, the month whose arrival led to it.
-
-    Args:
-        drift: reports/drift.json; may be empty.
-    """
+def renewals(drift: Mapping[str, Any]) -> list[str]:
+    """The months whose arrival led to another window, the first one too."""
     steps = drift.get("months", [])
-    # The window after a month is the one that the next month is held against.
-    after = [*(step.get("window") for step in steps[1:]), drift.get("window")]
-    found: dict[tuple[str, ...], str] = {}
-    for step, window in zip(steps, after, strict=False):
-        if step.get("window") and not found:  # the first one came with this month's labels
-            found[tuple(step["window"])] = step["month"]
-        if window and step.get("renewed"):
-            found[tuple(window)] = step["month"]
-    return found
+    with_window = [step["month"] for step in steps if step.get("window")]
+    renewed = {step["month"] for step in steps if step.get("renewed")}
+    first = {min(with_window)} if with_window and not renewed & set(_until(steps)) else set()
+    return sorted(renewed | first)
+
+
+def _until(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The months before anything was held against a window."""
+    names = []
+    for step in steps:
+        if step.get("window"):
+            break
+        names.append(step["month"])
+    return names
+
+
+def of_window(window: Sequence[str], renewed: Sequence[str], label_delay: int) -> str | None:
+    """The month in which a window was chosen: the first renewal that could know its labels."""
+    for month in renewed:
+        if window and months.apart(window[-1], month) >= label_delay:
+            return month
+    return None
 
 
 def of_events(
-    events: Sequence[Mapping[str, Any]], chosen: Mapping[tuple[str, ...], str]
+    events: Sequence[Mapping[str, Any]], renewed: Sequence[str], label_delay: int
 ) -> list[str | None]:
     """The month of each event, None where nothing tells it."""
     found: list[str | None] = []
     for event in events:
         evidence = event.get("evidence", {})
-        placed = evidence.get("month") or chosen.get(tuple(evidence.get("window", ())))
+        placed = evidence.get("month")
+        placed = placed or of_window(evidence.get("window", ()), renewed, label_delay)
         if placed is None and found:
             placed = found[-1]
         found.append(placed)
@@ -45,16 +57,16 @@ def of_events(
 
 
 def in_production(
-    events: Sequence[Mapping[str, Any]], months: Sequence[str]
+    events: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> dict[str, Mapping[str, Any]]:
     """For each month, the event that put in place what was in production when its run had ended.
 
     Args:
         events: the ledger's, each with its ``month``.
-        months: oldest first.
+        names: of the months, oldest first.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    for month in months:
+    for month in names:
         before = [e for e in events if e.get("month") is not None and e["month"] <= month]
         if before:
             found[month] = before[-1]

@@ -6,6 +6,7 @@ needed. What was measured once is remembered.
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,21 +15,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages.registry import store
-from stages.shared import candidate, contract, files, memory, resampling, servable, split, window
+from stages.shared import candidate, contract, files, memory, servable, split, window
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from stages.shared.params import Evaluate
-    from stages.shared.resampling import Floats, Labels
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Labels = NDArray[np.int8]
 
 REMEMBERED = "quality.json"  # in data/memory
 POINTS, BINS = 60, 10  # of a ROC curve; of a calibration curve
 _OURS = [
     "page.quality",
-    *(f"stages.shared.{name}" for name in ("resampling", "servable", "split", "window")),
+    *(f"stages.shared.{name}" for name in ("servable", "split", "window")),
 ]
 _THEIRS = ["numpy", "pyarrow"]
 
@@ -36,11 +39,10 @@ _THEIRS = ["numpy", "pyarrow"]
 class Measured:
     """Measures, and remembers what this run used."""
 
-    def __init__(self, p: Evaluate) -> None:
-        self._p, self._known = p, memory.recall(files.MEMORY / REMEMBERED)
+    def __init__(self, confidence: float) -> None:
+        self._confidence, self._known = confidence, memory.recall(files.MEMORY / REMEMBERED)
         self._used: dict[str, Any] = {}
-        settings = p.model_dump(include={"confidence", "resamples", "seed"})
-        self._basis = files.key(settings, memory.code_key(_OURS, _THEIRS))
+        self._basis = files.key(confidence, memory.code_key(_OURS, _THEIRS))
 
     def month(self, name: str, version: int, digest: str) -> dict[str, Any]:
         """A version's AUC on the labelled holdout customers of a month."""
@@ -50,7 +52,7 @@ class Measured:
         if found is None:
             folder = store.fetch(version)
             card = files.read_json(folder / candidate.CARD)
-            found = auc(*scored(labelled(path, card), folder, card), self._p)
+            found = auc(*scored(labelled(path, card), folder, card), self._confidence)
         self._used[key] = found
         return {"month": name, "version": version, **found}
 
@@ -100,16 +102,28 @@ def _numbers(column: pa.ChunkedArray) -> Any:
     return pc.fill_null(column, float("nan")).to_numpy()
 
 
-def auc(churned: Labels, scores: Floats, p: Evaluate) -> dict[str, Any]:
-    """AUC with its interval; None of both where a class is missing."""
-    rows = len(churned)
-    found: dict[str, Any] = {"n": rows, "auc": None, "low": None, "high": None}
-    if rows and churned.min() != churned.max():
-        of = resampling.weighted_auc(churned, scores)
-        drawn = np.array([of(weights) for weights in resampling.draws(rows, p.resamples, p.seed)])
-        low, high = resampling.interval(drawn, p.confidence)
-        found |= {"auc": of(np.ones(rows)), "low": low, "high": high}
-        found |= {name: files.rounded(found[name]) for name in ("auc", "low", "high")}
+def auc(churned: Labels, scores: Floats, confidence: float) -> dict[str, Any]:
+    """AUC with its interval (DeLong and others 1988); None where a class is missing.
+
+    The AUC is the mean, over who churned, of the share of the others that score lower; and likewise
+    the other way round. The variances of these shares are its error. One row is one customer.
+    """
+    found: dict[str, Any] = {"n": len(churned), "auc": None, "low": None, "high": None}
+    left, stayed = np.sort(scores[churned == 1]), np.sort(scores[churned == 0])
+    if len(left) < 2 or len(stayed) < 2:
+        return found
+    of_left, of_stayed = _share_below(left, stayed), 1 - _share_below(stayed, left)
+    middle = float(of_left.mean())
+    error = np.sqrt(of_left.var(ddof=1) / len(left) + of_stayed.var(ddof=1) / len(stayed))
+    arm = float(error) * NormalDist().inv_cdf((1 + confidence) / 2)
+    ends = {"auc": middle, "low": max(0.0, middle - arm), "high": min(1.0, middle + arm)}
+    return found | {name: files.rounded(end) for name, end in ends.items()}
+
+
+def _share_below(scores: Floats, others: Floats) -> Floats:
+    """For each score the share of the sorted others below it, ties counted half."""
+    below = np.searchsorted(others, scores, "left") + np.searchsorted(others, scores, "right")
+    found: Floats = below / (2 * len(others))
     return found
 
 

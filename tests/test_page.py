@@ -130,23 +130,28 @@ def test_the_page_says_what_waits_for_a_person(change: dict[str, Any], said: str
 
 
 def test_an_event_is_placed_by_its_month_or_its_window_or_the_event_before() -> None:
-    drift = {
+    drift: dict[str, Any] = {
         "window": ["2024-03"],
         "months": [
             {"month": "2024-02", "window": None, "renewed": False},
             {"month": "2024-03", "window": ["2024-01"], "renewed": False},
-            {"month": "2024-04", "window": ["2024-01"], "renewed": True},
+            {"month": "2024-04", "window": ["2024-01"], "renewed": False},
+            {"month": "2024-05", "window": ["2024-01"], "renewed": True},
         ],
     }
-    chosen = placing.renewals(drift)
-    assert chosen == {("2024-01",): "2024-03", ("2024-03",): "2024-04"}
+    renewed = placing.renewals(drift)
+    assert renewed == ["2024-03", "2024-05"]
     events = [
         event(evidence={"month": "2024-09", "window": ["2024-01"]}),
-        event(evidence={"window": ["2024-03"]}),
+        event(evidence={"window": ["2024-01"]}),
+        event(evidence={"window": ["2024-01", "2024-02"]}),
         event(evidence={}),
     ]
-    assert placing.of_events(events, chosen) == ["2024-09", "2024-04", "2024-04"]
-    assert placing.of_events([event()], chosen) == [None]
+    found = placing.of_events(events, renewed, label_delay=2)
+    assert found == ["2024-09", "2024-03", "2024-05", "2024-05"]
+    assert placing.of_events([event()], renewed, 2) == [None]
+    drift["months"][0]["renewed"] = True  # labels without delay: it is its own first window
+    assert placing.renewals(drift) == ["2024-02", "2024-05"]
 
 
 def test_production_of_a_month_is_what_its_run_left_in_place() -> None:
@@ -165,6 +170,7 @@ def test_every_kind_of_decision_is_a_mark_and_two_in_a_place_are_one() -> None:
     found = made_up.facts(36, 3)
     rolled = {**found.events[-1], "kind": "rollback", "to_version": 1}
     twice = replace(found, events=[*found.events, rolled], runs=[*found.runs, found.runs[0]])
+    twice.drift["months"][-1]["broken"] = {"column_000": "60% are missing"}
     marks = line.marks(twice, ledger.State(), set(made_up.names(36)))
     assert {mark["kind"] for mark in marks} == set(charts.KINDS)
     places = [(mark["month"], mark["kind"]) for mark in marks]
@@ -174,26 +180,51 @@ def test_every_kind_of_decision_is_a_mark_and_two_in_a_place_are_one() -> None:
 
 def test_the_sentence_says_whether_the_world_is_still_the_same() -> None:
     calm = line.world(made_up.facts(12, 5, drifted=False))["sentence"]
-    assert calm.startswith("Yes: 2021-12 looks like the window")
+    assert calm.startswith(
+        "Yes: 2021-12 looks like 2021-04 to 2021-09: 0% of its columns moved, below"
+    )
     assert "0 of 9 judged months drifted" in calm
     wild = line.world(made_up.facts(6, 5))["sentence"]  # the sixth month has drifted
     assert wild.startswith("No: 2021-06 has left the window")
 
 
-def test_sections_that_a_later_drift_report_has_are_shown_and_missing_ones_are_no_error() -> None:
-    found = made_up.facts(6, 2)
-    found.drift["months"][-1] |= {
-        "tests": {"label": {"alarm": True, "p_value": 0.001}, "concept": {"alarm": False}},
-        "broken": ["column_001"],
-    }
-    for column in found.drift["months"][-1]["columns"].values():
+def test_where_alarms_decide_the_page_speaks_of_alarms_and_not_of_a_limit() -> None:
+    found = made_up.facts(8, 3)
+    step = found.drift["months"][-1]
+    for column in step["columns"].values():
         column |= {"p_value": 0.2, "alarm": False}
-    row = line.world(found)["rows"][0]
-    assert "label moved" in row["reason"]
-    assert "broken: column_001" in row["reason"]
-    assert "concept" not in row["reason"]
-    del found.drift["months"][-1]["labels"]
+    calm = line.world(found)["sentence"]
+    assert "none is an alarm" in calm
+    assert "limit" not in calm
+    step["columns"]["column_001"] |= {"p_value": 0.001, "alarm": True, "drifted": True}
+    step |= {
+        "triggered": True,
+        "broken": {"column_002": "60% are missing"},
+        "label_tests": {
+            "2021-05": {
+                "what": "the churn rate", "alarm": True, "rate_month": 0.31, "rate_window": 0.2,
+            }
+        },
+    }  # fmt: skip
+    said = line.world(found)["sentence"]
+    assert "an alarm for column_001; the churn rate of 2021-05 changed" in said
+    assert "In 2021-05, whose labels came with it, 31% churned (20% in the window)" in said
+    shown = line.time_line(found, ledger.State())
+    assert [month["threshold"] for month in shown["months"]][-1] is None
+    assert {"month": "2021-08", "kind": "feed broken", "label": ""} in shown["marks"]
+    cells = {row["name"]: row["cells"][-1]["text"] for row in heat.heat(found)["rows"]}
+    assert cells["column_001"].endswith("!")
+    assert "column_001" in view(found)["now"]["tiles"][-2]["note"]
+    assert "and an alarm" in render.page(found)
+
+
+def test_a_drift_report_with_less_in_it_is_no_error() -> None:
+    found = made_up.facts(6, 2)
+    for step in found.drift["months"]:
+        for key in ("labels", "reason", "renewed"):
+            del step[key]
     assert line.world(found)["rows"][0]["labels"] == ""
+    assert "<svg" in render.page(found)
 
 
 # --- columns ---
@@ -299,6 +330,18 @@ def test_roc_and_calibration_are_those_of_scikit_learn() -> None:
     assert list(predicted) == sorted(predicted)
     assert observed.mean() == pytest.approx(churned.mean(), abs=1e-3)
     assert quality.roc(np.ones(3, np.int8), np.ones(3)) == []
+
+
+def test_the_auc_is_that_of_scikit_learn_and_its_interval_covers_as_often_as_it_says() -> None:
+    rng, covered = np.random.default_rng(1), 0
+    for _ in range(300):
+        churned = (np.arange(240) < 80).astype(np.int8)
+        scores = rng.normal(churned * 1.0, 1).round(1)
+        found = quality.auc(churned, scores, 0.9)
+        assert found["auc"] == pytest.approx(metrics.roc_auc_score(churned, scores), abs=1e-6)
+        covered += found["low"] <= 0.7602 <= found["high"]  # of two normals one deviation apart
+    assert 0.85 < covered / 300 < 0.95
+    assert quality.auc(np.ones(3, np.int8), np.ones(3), 0.9)["auc"] is None
 
 
 def test_the_verdict_is_said_in_words_with_the_least_gain() -> None:

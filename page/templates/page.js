@@ -38,13 +38,13 @@ if (dialog) {
   const show = () => {
     const found = data.columns[column], at = Number(choice.value), window = data.windows[at];
     const before = ofWindow(found.shares, window), now = found.shares[at], month = data.names[at];
-    const [way, value, drifted] = found.measured[at] || [];
+    const [way, value, drifted, p, alarm] = found.measured[at] || [];
     const [method, limit] = found.methods[way] || [];
     const first = data.names[window[0]], last = data.names[window.at(-1)];
     const span = window.length > 1 ? `${first} to ${last}` : first;
     $("distribution-title").textContent = column;
     $("distribution-words").textContent = method === undefined ? "Not measured in this month."
-      : `${method}: ${value === null ? "no result" : value.toPrecision(3)}, limit ${limit}: ${drifted ? "drifted" : "not drifted"}.`;
+      : `${method}: ${value === null ? "no result" : value.toPrecision(3)}, limit ${limit}: ${drifted ? "drifted" : "not drifted"}${p === undefined || p === null ? "" : `; p-value ${p.toPrecision(2)}`}${alarm ? ", an alarm" : ""}.`;
     const body = $("distribution-bars");
     body.replaceChildren();
     if (!before || !now) {
