@@ -21,6 +21,9 @@ from stages.shared.errors import UserError
 
 HERE = Path(__file__).parent
 PAUSE = 1.0  # seconds before a watcher that died is started again
+# Seconds between two reloads, and from the start to the first. gunicorn carries out each one that
+# it is asked for, one after the other, with new workers every time.
+SETTLE = 5.0
 _PR_SET_PDEATHSIG = 1  # Linux: a signal for when the parent dies
 
 
@@ -29,11 +32,12 @@ class Supervisor:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
-        self._stopping = False
+        self._stopping = self._hung_up = False
+        self._next_reload = time.monotonic() + SETTLE
         self._children: list[subprocess.Popen[bytes]] = []
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._reload)
+        signal.signal(signal.SIGHUP, self._hang_up)
         signal.signal(signal.SIGUSR1, self._pass_on)  # gunicorn opens its logs anew
         self._server = self._start("gunicorn", "--config", str(HERE / "gunicorn.conf.py"))
         self._watcher = self._start("serve.watch")
@@ -46,6 +50,8 @@ class Supervisor:
                 self._children.remove(self._watcher)
                 time.sleep(PAUSE)
                 self._watcher = self._start("serve.watch")
+            if self._hung_up and time.monotonic() >= self._next_reload:
+                self._reload()
             time.sleep(0.1)
         self._watcher.terminate()
         self._watcher.wait()
@@ -69,13 +75,18 @@ class Supervisor:
         for child in self._children:
             child.terminate()
 
-    def _reload(self, number: int, frame: FrameType | None) -> None:
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self._hung_up = True
+
+    def _reload(self) -> None:
+        """Renew the workers, once for all hangups since the last time."""
+        self._hung_up, self._next_reload = False, time.monotonic() + SETTLE
         try:
             params.serve()  # gunicorn ends where it cannot read its settings
         except UserError as error:
             print(f"serve: not reloaded: {error}", file=sys.stderr, flush=True)
         else:
-            self._pass_on(number, frame)
+            self._server.send_signal(signal.SIGHUP)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         if self._children:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from serve.online import Online
     from stages.shared.params import Serve
 
+EXTENSION = "churn.current"  # where an application keeps its `Current`
 SILENCE = 15.0  # seconds after which the watcher should have said something
 _KEPT = {"Allow", "Retry-After"}
 
@@ -40,6 +41,7 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_megabytes * 2**20)
     folder = files.home() / settings.folder
     current = Current(folder, metrics.swapped)
+    app.extensions[EXTENSION] = current
     predictions = Predictions(folder, current, metrics, online)
     views = Views(folder, current, predictions)
     for rule, method, view in (

@@ -91,6 +91,6 @@ def load(folder: Path, facts: dict[str, Any]) -> Model:
         since=facts["since"],
         threshold=facts["decision_threshold"],
         contract=Contract(facts["id"], facts["features"]),
-        servable=servable.load(folder / facts["folder"]),
+        servable=servable.load(folder / facts["folder"], facts["files"]),
         facts=facts,
     )

@@ -19,6 +19,7 @@ _TYPES = {"number": "number", "category": "string", "boolean": "boolean"}
 _PROBLEMS = {
     "400": "The body is no valid JSON.",
     "404": "No month has this customer, or there is no such report.",
+    "408": "The request did not come whole in time.",
     "413": "The body is too large.",
     "415": "The body is not application/json.",
     "422": "The request does not fit the contract; every field that is wrong is named.",
@@ -83,7 +84,7 @@ def _predict() -> dict[str, Any]:
                 "description": "What the model says, and which model it was.",
                 "content": {"application/json": {"schema": {"anyOf": [one, many]}}},
             },
-            **_problems("400", "404", "413", "415", "422", "503"),
+            **_problems("400", "404", "408", "413", "415", "422", "503"),
         },
     }
 
@@ -99,7 +100,7 @@ def _explain() -> dict[str, Any]:
                 "description": "The probability, which model it was, and what moves it.",
                 "content": {"application/json": {"schema": _ref("Explanation")}},
             },
-            **_problems("400", "404", "413", "415", "422", "503"),
+            **_problems("400", "404", "408", "413", "415", "422", "503"),
         },
     }
 
@@ -113,7 +114,7 @@ def _invocations() -> dict[str, Any]:
                 "description": "A label for each row.",
                 "content": {"application/json": {"schema": _ref("Invocations")}},
             },
-            **_problems("400", "413", "415", "503"),
+            **_problems("400", "408", "413", "415", "503"),
         },
     }
 

@@ -11,9 +11,11 @@ from typing import Any
 import gevent
 
 from serve import metrics
+from serve.app import EXTENSION
 from stages.shared import params
 
 _SETTINGS = params.serve()
+_LOOK = 0.05  # seconds between two looks at whether there is another model
 
 # Where workers count; `python -m serve` gives one and removes it.
 if metrics.FOLDER not in os.environ:
@@ -24,17 +26,30 @@ bind = f"{_SETTINGS.host}:{os.environ.get('PORT') or 8000}"
 workers = _SETTINGS.workers
 # One thread a worker waits for many connections: neither a slow client nor an idle one holds
 # anybody up. (Threads are slower here, and each slow client takes one.)
-worker_class = "gevent"
+worker_class = "serve.worker.Worker"
 worker_connections = 1000
 # Imported once, before the workers are made: they share its memory.
 preload_app = True
 control_socket_disable = True
 keepalive = 75  # above what proxies in front of it keep, so that they close first
+# Of a worker's heartbeat; and of a request, from its first byte to its last.
 timeout = 30
 # Requests end within a second; an idle connection would hold up the end for all of this.
 graceful_timeout = 3
 # A worker's heartbeat must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
+def post_worker_init(worker: Any) -> None:
+    """Take the model, and every other one as soon as it is there: no request then waits for it."""
+    current = worker.wsgi.extensions[EXTENSION]
+
+    def look() -> None:
+        while True:
+            current.model()
+            gevent.sleep(_LOOK)
+
+    gevent.spawn(look)
 
 
 def post_request(_worker: Any, _request: Any, _environ: Any, _response: Any) -> None:

@@ -5,9 +5,11 @@ https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
 
 from __future__ import annotations
 
+import math
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from serve.parallel import scored
 from serve.problems import Fault, Problem
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def answer(model: Model, given: Any) -> list[int]:
     if not columns[0]:
         return []
     read = [_READ[c.type](c.name, column) for c, column in zip(checks, columns, strict=True)]
-    return [int(p >= model.threshold) for p in model.servable.many(read).tolist()]
+    return [int(p >= model.threshold) for p in scored(model.servable, read).tolist()]
 
 
 # A field that a record does not have. Null and a missing field are not the same to MLflow: pandas
@@ -49,18 +51,27 @@ _UNSEEN: Any = object()
 
 def _numbers(name: str, values: list[Any]) -> list[float | None]:
     try:
-        return [None if v is None or v is _ABSENT else float(v) for v in values]
+        numbers = [None if v is None or v is _ABSENT else float(v) for v in values]
     except (TypeError, ValueError, OverflowError):
-        fault = Fault(name, "has a value that is no number")
-        raise Problem(400, "the rows do not fit the model's signature", [fault]) from None
+        raise _unfit(name, "no number") from None
+    if not {math.inf, -math.inf}.isdisjoint(numbers):
+        raise _unfit(name, "infinite")
+    return numbers
 
 
-def _categories(_name: str, values: list[Any]) -> list[Any]:
+def _categories(name: str, values: list[Any]) -> list[Any]:
+    if not {list, dict}.isdisjoint(map(type, values)):
+        raise _unfit(name, "no text")
     return [v if type(v) is str else None if v is _ABSENT else _UNSEEN for v in values]
 
 
 def _booleans(_name: str, values: list[Any]) -> list[bool]:
     return [bool(v) for v in values]
+
+
+def _unfit(name: str, what: str) -> Problem:
+    fault = Fault(name, f"has a value that is {what}")
+    return Problem(400, "the rows do not fit the model's signature", [fault])
 
 
 _READ = {"number": _numbers, "category": _categories, "boolean": _booleans}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve import body, mlflow_protocol, place
 from serve.explain import Explanations
+from serve.parallel import scored
 from serve.problems import Fault, Problem
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Predictions:
             threshold, customer = now.threshold, now.contract.customer
             predictions = [
                 {"id": row.get(customer), "churn_probability": p, "churn": p >= threshold}
-                for row, p in zip(rows, now.servable.many(columns).tolist(), strict=True)
+                for row, p in zip(rows, scored(now.servable, columns).tolist(), strict=True)
             ]
             churned = sum(one["churn"] for one in predictions)
         self._metrics.predicted(churned, len(rows) - churned)

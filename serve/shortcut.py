@@ -58,8 +58,8 @@ class Shortcut:
             or int(size) > self._most
         ):
             return self._behind(environ, start)
-        sent = environ["wsgi.input"].read(int(size))
         try:
+            sent = environ["wsgi.input"].read(int(size))
             status, kind, found, headers = 200, JSON, orjson.dumps(answer(sent)), []
         except Exception as error:
             problem = error if isinstance(error, Problem) else defect()

@@ -71,7 +71,7 @@ class Watcher:
         return (current.get("version"), current.get("digest")) == (
             version.number,
             version.digest,
-        ) and current.get("files") == sizes(self._folder / str(version.digest))
+        ) and current.get("files") == servable.hashes(self._folder / str(version.digest))
 
     def _is_due(self, version: store.Version) -> bool:
         """Whether it is time to take a version: one that was refused waits, longer each time."""
@@ -114,9 +114,9 @@ def take(version: store.Version, folder: Path) -> None:
     source = store.fetch(version.number)  # its digest is checked there
     card = files.read_json(source / candidate.CARD)
     check_contract(from_dict(card["features"]), card["id"], params.data())
-    check_golden(source, card)
+    check_golden(source)
     keep(source, folder / source.name)
-    facts = describe(version, card) | {"files": sizes(folder / source.name)}
+    facts = describe(version, card) | {"files": servable.hashes(folder / source.name)}
     place.replace_current(folder, facts)
     print(f"serve: version {version.number} ({source.name[:12]}) is in place", flush=True)
     sweep(folder, source.name)
@@ -137,7 +137,7 @@ def check_contract(features: dict[str, Feature], customer: str, data: params.Dat
             raise UserError(f"it takes {name!r} as {feature.type}, which {there} in params.yaml")
 
 
-def check_golden(source: Path, card: dict[str, Any]) -> None:
+def check_golden(source: Path) -> None:
     """Refuse a model that answers otherwise here than it did in training.
 
     Raises:
@@ -145,12 +145,7 @@ def check_golden(source: Path, card: dict[str, Any]) -> None:
     """
     if not (source / servable.PLAN).is_file():
         raise UserError("it has no form for the server: train again")
-    golden = files.read_json(source / candidate.GOLDEN)
-    columns = [[row[name] for row in golden["rows"]] for name in card["features"]]
-    now = servable.load(source).many(columns)
-    off = max(abs(now - golden["probabilities"]), default=0.0)
-    if not off <= candidate.TOLERANCE:
-        raise UserError(f"its golden rows have other probabilities here, by up to {off:.2g}")
+    servable.check_golden(servable.load(source), files.read_json(source / candidate.GOLDEN))
 
 
 def keep(source: Path, target: Path) -> None:
@@ -168,12 +163,6 @@ def keep(source: Path, target: Path) -> None:
         temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file of a servable that is there."""
-    names = (servable.PLAN, servable.TREES)
-    return {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
 
 
 def describe(version: store.Version, card: dict[str, Any]) -> dict[str, Any]:

@@ -222,24 +222,19 @@ def golden_rows(
     return {"rows": plain, "probabilities": candidate.churn_probability(model, rows).tolist()}
 
 
-def check_servable(
-    served: tuple[servable.Plan, bytes | None],
-    golden: dict[str, Any],
-    features: dict[str, Feature],
-) -> None:
+def check_servable(served: tuple[servable.Plan, bytes | None], golden: dict[str, Any]) -> None:
     """Refuse a model whose servable does not answer as it does.
 
     Raises:
         UserError: a golden row has another probability.
     """
-    columns = [[row[name] for row in golden["rows"]] for name in features]
-    now = servable.assemble(*served).many(columns)
-    off = float(np.abs(now - golden["probabilities"]).max())
-    if off > candidate.TOLERANCE:
+    try:
+        servable.check_golden(servable.assemble(*served), golden)
+    except UserError as error:
         raise UserError(
-            f"the model's form for the server answers otherwise, by up to {off:.2g}: a hyper-"
-            "parameter of train.… in params.yaml makes a model that cannot be served; take it out"
-        )
+            f"the model's form for the server is refused: {error}; a hyper-parameter of train.… in "
+            "params.yaml makes a model that cannot be served: take it out"
+        ) from None
 
 
 def _plain(value: Any, feature: Feature) -> Any:
@@ -278,7 +273,7 @@ def main() -> None:
     with threadpool_limits(1):
         golden = golden_rows(model, frame, features)
         served = export.servable(model.estimator.estimator, features)
-    check_servable(served, golden, features)
+    check_servable(served, golden)
     digest = candidate.save(files.CANDIDATE, model, card, golden, served)
     report = {
         "digest": digest,

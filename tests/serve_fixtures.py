@@ -77,6 +77,7 @@ def put(folder: Path, version: int, estimator: str = "hist_gradient_boosting") -
             "version": version,
             "digest": f"{version:064d}",
             "folder": target.name,
+            "files": servable.hashes(target),
             "since": "2026-01-31T00:00:00+00:00",
             "id": "customer",
             "label": "left",

@@ -15,6 +15,7 @@ from serve_fixtures import FEATURES, GOOD, Placed
 
 from serve import online, place
 from serve.page import PAGE
+from serve.parallel import PARALLEL
 from serve.problems import MIMETYPE
 from stages.shared import files
 
@@ -85,6 +86,18 @@ def test_many_customers_are_answered_in_their_order(
     assert [one["id"] for one in said["predictions"]] == [None] * 20 + ["last"]
     assert [one["churn"] for one in said["predictions"]] == [p >= 0.5 for p in found]
     assert server.post("/predict", {"instances": []}, way)[1]["predictions"] == []
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_thousands_are_answered_as_each_alone_is(tmp_path: Path, estimator: str) -> None:
+    placed = serve_fixtures.put(tmp_path, 1, estimator)
+    rows = [GOOD | {"calls": n / 3, "paperless": n % 2 == 0} for n in range(2 * PARALLEL - 1000)]
+    server = Server(tmp_path)
+    said = server.post("/predict", {"instances": rows})[1]["predictions"]
+    expected = [placed.probability(row) for row in rows]
+    assert [one["churn_probability"] for one in said] == expected
+    labels = server.post("/invocations", {"dataframe_records": rows})[1]["predictions"]
+    assert labels == [int(p >= 0.5) for p in expected]
 
 
 def test_a_missing_value_is_null_and_an_empty_category_is_missing(
@@ -253,7 +266,15 @@ def test_a_model_that_cannot_be_read_leaves_the_one_before_and_ready_says_why(
     assert server.post("/predict", GOOD)[1]["model_version"] == 1
     said = server.client.get("/ready").json
     assert (said["ready"], said["model_version"]) == (True, 1)
-    assert "cannot be loaded" in said["problem"]
+    assert "servable.json is missing" in said["problem"]
+    damaged = tmp_path / "of-1" / "servable.json"
+    text = damaged.read_text()
+    damaged.write_text(text.replace('"at": 0', '"at": 1', 1))
+    place.replace_current(tmp_path, facts | {"version": 2})
+    time.sleep(1.1)  # it was tried a moment ago
+    assert server.post("/predict", GOOD)[1]["model_version"] == 1
+    assert "not as it was put there" in server.client.get("/ready").json["problem"]
+    damaged.write_text(text)
     (tmp_path / place.CURRENT).write_text("{")
     assert server.post("/predict", GOOD)[1]["model_version"] == 1
     (tmp_path / place.CURRENT).unlink()
@@ -416,6 +437,8 @@ def test_mlflows_protocol_answers_labels(tmp_path: Path, estimator: str, way: st
         {"dataframe_split": {"columns": list(FEATURES), "data": []}, "dataframe_records": []},
         {"dataframe_records": [GOOD | {"calls": "many"}]},
         {"dataframe_records": [GOOD | {"calls": [1]}]},
+        {"dataframe_records": [GOOD | {"calls": "1e400"}]},
+        {"dataframe_records": [GOOD | {"plan": ["NA"]}]},
     ],
 )  # fmt: skip
 def test_what_is_not_mlflows_protocol_is_a_400(server: Server, sent: Any) -> None:

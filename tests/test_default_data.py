@@ -45,7 +45,7 @@ def put(clone: Clone, estimator: str) -> candidate.Candidate:
     clone.run(sys.executable, "-m", "stages.train")
     source, folder = clone.root / "models" / "candidate", clone.root / "models" / "serving"
     trained = candidate.load(source)
-    watch.check_golden(source, trained.card)
+    watch.check_golden(source)
     folder.mkdir(exist_ok=True)
     watch.keep(source, folder / trained.digest)
     facts = {"version": 1, "digest": trained.digest, "folder": trained.digest, "since": "now"}

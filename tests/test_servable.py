@@ -58,10 +58,10 @@ def rows(n: int, seed: int, *, fresh: bool = False) -> list[dict[str, Any]]:
     return found
 
 
-def fitted(estimator: str, features: dict[str, Feature]) -> Pipeline:
+def fitted(estimator: str, features: dict[str, Feature], **changes: Any) -> Pipeline:
     small = {
-        "hist_gradient_boosting": {"max_iter": 30},
-        "random_forest": {"n_estimators": 20, "min_samples_leaf": 5},
+        "hist_gradient_boosting": {"max_iter": 30} | changes,
+        "random_forest": {"n_estimators": 20, "min_samples_leaf": 5} | changes,
     }
     p = params.parse(params.Train, "train", {"estimator": estimator, "seed": 1, **small})
     known = rows(800, seed=0)
@@ -91,9 +91,27 @@ def test_it_answers_as_the_pipeline_does_also_what_training_never_saw(
         expected = candidate.churn_probability(model, frame)
         many = served.many(columns(asked, features))
         assert np.abs(many - expected).max() < 1e-9
-        one = [served.one([row[name] for name in features]) for row in asked[:50]]
-        assert one == pytest.approx(many[:50].tolist(), rel=1e-12)
+        one = [served.one([row[name] for name in features]) for row in asked]
+        assert one == many.tolist()  # to the last bit
     assert len(set(np.round(many, 6))) > 1
+
+
+@pytest.mark.parametrize("estimator", ["hist_gradient_boosting", "random_forest"])
+def test_trees_without_a_split_answer_too(estimator: str) -> None:
+    model = fitted(estimator, FEATURES, min_samples_leaf=500)
+    asked = rows(50, seed=2, fresh=True)
+    frame = contract.to_frame(contract.to_table(asked, FEATURES), FEATURES)
+    expected = candidate.churn_probability(model, frame)
+    many = servable.assemble(*export.servable(model, FEATURES)).many(columns(asked, FEATURES))
+    assert len(set(expected)) == 1
+    assert np.abs(many - expected).max() < 1e-9
+
+
+def test_trees_that_split_by_categories_are_refused() -> None:
+    features = {name: FEATURES[name] for name in ("always there", "region")}
+    model = fitted("hist_gradient_boosting", features, categorical_features=[1])
+    with pytest.raises(UserError, match="splits by categories cannot be served"):
+        export.servable(model, features)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -119,7 +137,7 @@ def test_a_damaged_servable_is_refused_in_one_line(damage: str, tmp_path: Path) 
     assert trees is not None
     text = json.dumps(servable.to_json(plan))
     if damage == "another format":
-        text = text.replace('"format": 1', '"format": 2')
+        text = text.replace('"format": 2', '"format": 1')
     (tmp_path / servable.PLAN).write_text(text[:40] if damage == "not json" else text)
     if damage != "missing":
         (tmp_path / servable.TREES).write_bytes(trees[:100] if damage == "truncated" else trees)
@@ -135,10 +153,10 @@ def test_training_refuses_a_model_whose_servable_answers_otherwise() -> None:
     frame = contract.to_frame(contract.to_table(asked, features), features)
     golden = {"rows": asked, "probabilities": candidate.churn_probability(model, frame).tolist()}
     served = export.servable(model, features)
-    train.check_servable(served, golden, features)
+    train.check_servable(served, golden)
     golden["probabilities"][3] += 1e-6
-    with pytest.raises(UserError, match="answers otherwise, by up to 1e-06"):
-        train.check_servable(served, golden, features)
+    with pytest.raises(UserError, match="other probabilities here, by up to 1e-06"):
+        train.check_servable(served, golden)
 
 
 def test_columns_of_any_order_find_their_place() -> None:

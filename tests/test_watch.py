@@ -19,7 +19,8 @@ from ruamel.yaml import YAML
 from serve import current, place, watch
 from stages.commands import rollback
 from stages.registry import connection, store
-from stages.shared import candidate, contract, files
+from stages.shared import candidate, contract, files, servable
+from stages.shared.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow warns about its own code
 
@@ -174,7 +175,7 @@ def test_a_model_that_answers_otherwise_than_in_training_is_refused(
     shop.clone.reports(candidate.digest(folder), 1)
     # Such a one does not come through the pipeline: somebody registers it and moves the alias.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidate, "TOLERANCE", 1.0)
+        patch.setattr(servable, "TOLERANCE", 1.0)
         assert shop.stage().status == 0
     assert shop.step() == (1, f"version 2 is not taken: {said}")
     assert shop.step() == (1, f"version 2 is not taken: {said}")
@@ -223,7 +224,9 @@ def test_a_full_disk_leaves_the_old_model_and_says_so(shop: Watched, small_disk:
     assert shop.step() == (2, None)
 
 
-@pytest.mark.parametrize("damage", ["a file is cut", "the folder is gone", "a key is missing"])
+@pytest.mark.parametrize(
+    "damage", ["a file is cut", "a file is as long", "the folder is gone", "a key is missing"]
+)
 def test_what_is_damaged_in_its_place_is_put_there_once_more(shop: Watched, damage: str) -> None:
     shop.promoted(1.0)
     shop.step()
@@ -232,6 +235,11 @@ def test_what_is_damaged_in_its_place_is_put_there_once_more(shop: Watched, dama
     folder = shop.folder / facts["folder"]
     if damage == "a file is cut":
         os.truncate(folder / "servable.json", 10)
+    elif damage == "a file is as long":
+        text = (folder / "servable.json").read_text()
+        (folder / "servable.json").write_text(text.replace("0.", "1.", 1))
+        with pytest.raises(UserError, match=r"servable.json is missing, or not as"):
+            current.load(shop.folder, facts)  # no worker takes it
     elif damage == "the folder is gone":
         shutil.rmtree(folder)
     else:

@@ -3,7 +3,7 @@
 ``model.skops`` the fitted scikit-learn pipeline, without pickle; ``model.json`` its card: contract,
 window, split, estimator, decision threshold; ``golden.json`` some rows with the probabilities that
 the model gave them, so that whoever loads it elsewhere can tell that it still is the same model;
-``servable.json`` and, for trees, ``servable.trees`` the form that the server loads.
+``servable.json`` and, for trees, ``servable.onnx`` the form that the server loads.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ TRUSTED_TYPES = [
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 ]
-
-TOLERANCE = 1e-9  # of the golden rows' probabilities
 
 # The time that a zip member bears: any fixed one, so that equal models are equal bytes.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
@@ -129,7 +127,7 @@ def _check_golden(loaded: Candidate, golden: dict[str, Any]) -> None:
     if not golden.get("rows"):
         return
     now = loaded.probabilities(contract.to_table(golden["rows"], loaded.features))
-    if max(abs(now - golden["probabilities"])) > TOLERANCE:
+    if max(abs(now - golden["probabilities"])) > servable.TOLERANCE:
         raise UserError(
             f"candidate {loaded.digest[:12]} gives other probabilities than when it was trained: "
             f"with scikit-learn {loaded.card.get('scikit_learn')} then, {sklearn.__version__} now; "

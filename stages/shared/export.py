@@ -1,7 +1,7 @@
 """From a fitted pipeline to its servable: how columns become numbers, and the estimator itself.
 
-Trees are exported by treelite. What preprocessing makes of a category is not read out of
-scikit-learn's encoders but asked of them, value by value, so that it is what training saw.
+Trees are read by treelite and written as ONNX. What preprocessing makes of a category is not read
+out of scikit-learn's encoders but asked of them, value by value, so that it is what training saw.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def servable(model: Pipeline, features: dict[str, Feature]) -> tuple[Plan, bytes
         features: the contract.
 
     Returns:
-        The plan, and the trees as treelite writes them (None for a linear model).
+        The plan, and the trees as ONNX (None for a linear model).
+
+    Raises:
+        UserError: a kind of tree that cannot be served.
     """
     linear = isinstance(model.named_steps["estimator"], LogisticRegression)
     plan, trees = _linear(model) if linear else _trees(model)
@@ -46,6 +49,8 @@ def servable(model: Pipeline, features: dict[str, Feature]) -> tuple[Plan, bytes
 
 def _trees(model: Pipeline) -> tuple[Plan, bytes]:
     import treelite
+
+    from stages.shared import trees
 
     estimator = model.named_steps["estimator"]
     columns: list[Column] = []
@@ -59,12 +64,11 @@ def _trees(model: Pipeline) -> tuple[Plan, bytes]:
                 codes = _ask(part, kind, names, position, _column(position))
                 columns.append(Column(at=width + position, **codes))
             width += len(names)
-    return Plan(
-        tuple(columns),
-        width,
-        # A forest looks at its input in 32 bits, gradient boosting in 64.
-        single_precision=isinstance(estimator, RandomForestClassifier),
-    ), treelite.sklearn.import_model(estimator).serialize_bytes()
+    # A forest looks at its input in 32 bits and averages probabilities, gradient boosting in 64
+    # and adds logits.
+    forest = isinstance(estimator, RandomForestClassifier)
+    plan = Plan(tuple(columns), width, single_precision=forest, logistic=not forest)
+    return plan, trees.to_onnx(treelite.sklearn.import_model(estimator))
 
 
 def _linear(model: Pipeline) -> tuple[Plan, None]:

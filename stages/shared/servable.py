@@ -1,22 +1,21 @@
-"""The servable: the form of a model that the server loads, with numpy and treelite alone.
+"""The servable: the form of a model that the server loads, with numpy and ONNX Runtime alone.
 
 ``servable.json`` says how each column of the contract becomes numbers of the model's input, and
-holds a linear model's coefficients; ``servable.trees`` is a tree ensemble as treelite writes it.
-Nothing in either is executed. `stages.shared.export` makes them in training.
+holds a linear model's coefficients; ``servable.onnx`` is a tree ensemble. Nothing in either is
+executed. `stages.shared.export` makes them in training.
 """
 
 from __future__ import annotations
 
-import ctypes
+import hashlib
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from stages.shared import files
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-PLAN, TREES = "servable.json", "servable.trees"
-FORMAT = 1
-# Rows from which on starting threads is worth it.
-PARALLEL = 500
+PLAN, TREES = "servable.json", "servable.onnx"
+FORMAT = 2
+TOLERANCE = 1e-9  # of the golden rows' probabilities
 
 Value = float | str | bool | None
 
@@ -54,6 +52,7 @@ class Plan:
     columns: tuple[Column, ...]
     width: int  # of the input
     single_precision: bool = False  # whether the model rounds its input to 32 bits first
+    logistic: bool = True  # whether what the trees say is a logit, and no probability
     coefficients: tuple[float, ...] | None = None  # of a linear model; None for trees
     intercept: float = 0.0
 
@@ -83,6 +82,7 @@ def from_json(values: Mapping[str, Any]) -> Plan:
         columns,
         values["width"],
         values["single_precision"],
+        values["logistic"],
         None if given is None else tuple(given),
         values["intercept"],
     )
@@ -110,53 +110,41 @@ class Linear:
 
     def many(self, rows: Floats) -> Floats:
         """The probability of each input; from shape (n, width) to (n,)."""
-        logits = rows @ self._coefficients + self._intercept
-        with np.errstate(over="ignore"):  # exp of much is inf, and 1 / inf is the right answer
-            found: Floats = 1 / (1 + np.exp(-logits))
-        return found
+        # A matrix product would add in another order for one row than for many.
+        return _probability((rows * self._coefficients).sum(axis=1) + self._intercept)
 
 
 class Trees:
-    """A tree ensemble, run by treelite's own predictor (GTIL)."""
+    """A tree ensemble, run by ONNX Runtime."""
 
-    def __init__(self, serialized: bytes, width: int) -> None:
-        import treelite
-        from treelite.gtil.gtil import GTILConfig
+    def __init__(self, model: bytes, *, logistic: bool) -> None:
+        import onnxruntime
 
-        self._predict = treelite.gtil.predict
-        self._model = treelite.Model.deserialize_bytes(serialized)
-        # For one row, treelite's Python takes several times what its C does: it parses the same
-        # settings, asks for the same shape and makes the same pointers each time. This is the C
-        # function that it calls (`TreeliteGTILPredict` of its documented C API), prepared once.
-        self._config = GTILConfig(nthread=1, predict_type="default")
-        outputs = self._predict(self._model, np.zeros((1, width)), nthread=1).size
-        self._row: Any = (ctypes.c_double * width)()
-        self._out = (ctypes.c_double * outputs)()
-        self._lock = threading.Lock()
-        self._call = partial(
-            treelite.core._LIB.TreeliteGTILPredict,
-            self._model.handle,
-            self._row,
-            b"float64",
-            ctypes.c_uint64(1),
-            self._out,
-            self._config.handle,
-        )
+        options = onnxruntime.SessionOptions()
+        # 10,000 rows take 5 ms on one thread: what starting others takes.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # it keeps what the largest request took
+        options.log_severity_level = 3  # errors
+        session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+        (self._input,) = (given.name for given in session.get_inputs())
+        self._outputs = [found.name for found in session.get_outputs()]
+        self._run, self._logistic = session.run, logistic
 
     def one(self, row: list[float]) -> float:
         """The probability of one input of ``width`` numbers."""
-        with self._lock:
-            self._row[:] = row
-            ctypes.memset(self._out, 0, ctypes.sizeof(self._out))
-            if self._call():
-                raise RuntimeError("treelite cannot predict")
-            return float(self._out[-1])  # of one output, or of two classes the one that churns
+        return float(self.many(np.array([row]))[0])
 
     def many(self, rows: Floats) -> Floats:
         """The probability of each input; from shape (n, width) to (n,)."""
-        threads = -1 if len(rows) >= PARALLEL else 1  # -1 is all that OpenMP allows
-        found: Floats = self._predict(self._model, rows, nthread=threads)
-        return found[:, 0, -1]
+        scores: Floats = self._run(self._outputs, {self._input: rows})[0][:, 0]
+        return _probability(scores) if self._logistic else scores
+
+
+def _probability(logits: Floats) -> Floats:
+    """The same for one logit as among many, which ONNX's own Sigmoid does not promise."""
+    with np.errstate(over="ignore"):  # exp of much is inf, and 1 / inf is the right answer
+        found: Floats = 1 / (1 + np.exp(-logits))
+    return found
 
 
 class Servable:
@@ -191,10 +179,16 @@ class Servable:
         Args:
             columns: n values for each of ``columns``; numbers may be an array with NaN for missing.
         """
+        return self.score(self.inputs(columns))
+
+    def inputs(self, columns: Sequence[Sequence[Value]]) -> Floats:
+        """The model's input for n customers, of ``columns`` as `many` has them; (n, width)."""
         rows = self._rows(columns)
-        if self._plan.single_precision:
-            rows = rows.astype(np.float32).astype(np.float64)
-        return self._scorer.many(rows)
+        return rows.astype(np.float32).astype(np.float64) if self._plan.single_precision else rows
+
+    def score(self, inputs: Floats) -> Floats:
+        """The probability of each input, the same one alone or among others; shape (n,)."""
+        return self._scorer.many(inputs)
 
     def _row(self, values: Sequence[Any]) -> list[float]:
         row = [0.0] * self._plan.width
@@ -227,26 +221,58 @@ class Servable:
 
 
 def assemble(plan: Plan, trees: bytes | None) -> Servable:
-    """The model of a plan and, for one of trees, of the trees as treelite wrote them."""
+    """The model of a plan and, for one of trees, of the trees as ONNX."""
     if plan.coefficients is not None:
         return Servable(plan, Linear(plan.coefficients, plan.intercept))
     if trees is None:
         raise ValueError("it has neither coefficients nor trees")
-    return Servable(plan, Trees(trees, plan.width))
+    return Servable(plan, Trees(trees, logistic=plan.logistic))
 
 
-def load(folder: Path) -> Servable:
+def _check(found: Mapping[str, bytes], expected: Mapping[str, str]) -> None:
+    for name in sorted({*found, *expected}):
+        if name not in found or hashlib.sha256(found[name]).hexdigest() != expected.get(name):
+            raise UserError(f"{name} is missing, or not as it was put there")
+
+
+def check_golden(served: Servable, golden: Mapping[str, Any]) -> None:
+    """Refuse a servable that answers otherwise than the model did in training.
+
+    Args:
+        served: the model's servable.
+        golden: ``rows``, and the ``probabilities`` that the model gave them.
+
+    Raises:
+        UserError: a row has another probability.
+    """
+    columns = [[row[column.name] for row in golden["rows"]] for column in served.columns]
+    off = float(np.abs(served.many(columns) - golden["probabilities"]).max(initial=0))
+    if not off <= TOLERANCE:  # NaN is no answer either
+        raise UserError(f"its golden rows have other probabilities here, by up to {off:.2g}")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a servable that is there, by its name."""
+    return {n: files.sha256(folder / n) for n in (PLAN, TREES) if (folder / n).is_file()}
+
+
+def load(folder: Path, expected: Mapping[str, str] | None = None) -> Servable:
     """Read a servable.
+
+    Args:
+        folder: where its files are.
+        expected: the files' SHA-256, by name, as `hashes` gave them; None does not look.
 
     Raises:
         UserError: a file is missing or damaged.
     """
     try:
-        plan = from_json(json.loads((folder / PLAN).read_bytes()))
-        trees = None if plan.coefficients is not None else (folder / TREES).read_bytes()
-        return assemble(plan, trees)
+        found = {n: (folder / n).read_bytes() for n in (PLAN, TREES) if (folder / n).is_file()}
+        if expected is not None:
+            _check(found, expected)
+        return assemble(from_json(json.loads(found[PLAN])), found.get(TREES))
     except UserError:
         raise
-    except Exception as error:  # json, numpy and treelite each have their own for a damaged file
+    except Exception as error:  # json, numpy and ONNX Runtime each have their own
         what = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"the servable in {folder} cannot be loaded: {what}") from error
