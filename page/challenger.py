@@ -29,7 +29,7 @@ def candidate(facts: Facts) -> dict[str, Any]:
         "empty": False,
         "title": f"Candidate {one['digest'][:12]} ({one['estimator']}, trained on "
         f"{words.span(one['window'])}) against {against}",
-        "verdict": f"{verdict}: {compare['verdict']}.",
+        "verdict": f"{verdict}: the verdict is {compare['verdict']}.",
         "kind": compare["verdict"],
         "reasons": compare.get("reasons", []),
         "least": None

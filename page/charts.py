@@ -83,7 +83,7 @@ def time_line(
 
 
 def _x(names: Sequence[str], *, labels: bool = True) -> dict[str, Any]:
-    axis = {"title": None, "labelAngle": 0, "labelOverlap": "greedy", "labelSeparation": 8}
+    axis = {"title": None, "labelAngle": 0, "labelOverlap": "greedy", "labelSeparation": 16}
     if not labels:
         axis |= {"labels": False, "ticks": False}
     return {

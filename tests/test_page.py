@@ -346,7 +346,7 @@ def test_the_auc_is_that_of_scikit_learn_and_its_interval_covers_as_often_as_it_
 
 def test_the_verdict_is_said_in_words_with_the_least_gain() -> None:
     found = challenger.candidate(made_up.facts(12, 3))
-    assert found["verdict"] == "Nobody can say yet whether it is better: undecided."
+    assert found["verdict"] == "Nobody can say yet whether it is better: the verdict is undecided."
     assert found["least"] == "The least gain that this holdout could have shown is +0.0087 in AUC."
     assert list(found["curves"]) == ["candidate", "version 2"]
 
