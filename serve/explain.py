@@ -22,6 +22,7 @@ from gevent import get_hub
 
 from serve import place
 from serve.problems import Problem
+from serve.remake import Remaker
 from stages.shared import servable
 
 if TYPE_CHECKING:
@@ -76,11 +77,17 @@ class Explanations:
             try:
                 self._explainer, self._of = Explainer(self._folder / now.facts["folder"]), now
             except FileNotFoundError:
-                why = f"what moves version {now.version} is being worked out: ask again"
-                raise Problem(503, why, headers={"Retry-After": "5"}) from None
+                raise _not_yet(now.version) from None
             except OSError as error:
                 raise Problem(503, f"what moves it cannot be told here: {error}") from None
         return self._explainer
+
+
+def _not_yet(version: int) -> Problem:
+    if not Remaker.is_possible():
+        return Problem(503, "what moves it is worked out by the page's code, which is not here")
+    why = f"what moves version {version} is being worked out: ask again"
+    return Problem(503, why, headers={"Retry-After": "5"})
 
 
 def _of_column(by_input: Floats, column: servable.Column) -> float:

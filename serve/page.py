@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from flask import Response, render_template, request
 
+from serve.place import PAGE
 from serve.problems import Problem
+from serve.remake import Remaker
 from stages.shared import files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE = "page.html"
 HTML = "text/html"
 
 
@@ -20,7 +21,9 @@ def page(folder: Path) -> Response:
     """The page, as it was last made; one that waits where there is none yet."""
     made = folder / PAGE
     if not made.is_file():
-        return Response(render_template("waiting.html"), mimetype=HTML)
+        return Response(
+            render_template("waiting.html", possible=Remaker.is_possible()), mimetype=HTML
+        )
     return _file(made)
 
 

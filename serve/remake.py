@@ -13,10 +13,10 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from serve import place
-from serve.page import PAGE
 from stages.shared import files
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ class Remaker:
         self._seen: Any = None
         self._since = 0.0
         self._child: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether the code that makes the page is here; an image of the server alone has it not."""
+        return find_spec("page") is not None
 
     @property
     def idle(self) -> bool:
@@ -94,7 +99,7 @@ class Remaker:
             home / "models" / "ledger.jsonl",
             *sorted((home / "reports").glob("*.json")),
         ]
-        there = (self._folder / PAGE).is_file()
+        there = (self._folder / place.PAGE).is_file()
         return there, noted.get("names"), noted.get("error"), [_changed(path) for path in paths]
 
 

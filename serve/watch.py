@@ -217,9 +217,11 @@ def main() -> None:
     folder = files.home() / p.folder
     folder.mkdir(parents=True, exist_ok=True)
     watcher, page, parent = Watcher(folder), Remaker(folder), os.getppid()
+    makes_page = page.is_possible()
     while os.getppid() == parent and not watcher.is_outdated():
         watcher.step()
-        page.step()
+        if makes_page:
+            page.step()
         time.sleep(p.interval_seconds)
 
 

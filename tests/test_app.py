@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from serve_fixtures import FEATURES, GOOD, Placed
 
 from serve import online, place
-from serve.page import PAGE
 from serve.parallel import PARALLEL
+from serve.place import PAGE
 from serve.problems import MIMETYPE
+from serve.remake import Remaker
 from stages.shared import files
 
 if TYPE_CHECKING:
@@ -332,6 +333,18 @@ def test_the_page_is_sent_as_it_was_last_made_and_only_once(tmp_path: Path) -> N
     assert (again.status_code, again.text) == (304, "")
     (tmp_path / PAGE).write_text("<title>another page</title>")
     assert client.get("/", headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_a_server_without_the_pages_code_says_where_the_page_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_fixtures.put(tmp_path, 1)
+    (tmp_path / "of-1" / place.EXPLAIN).unlink()
+    monkeypatch.setattr(Remaker, "is_possible", staticmethod(lambda: False))
+    client = serve_fixtures.client(tmp_path)
+    assert "make report</code> makes it where the pipeline runs" in client.get("/").text
+    said = client.post("/explain", json=GOOD)
+    assert (said.status_code, "which is not here" in said.json["detail"]) == (503, True)
 
 
 def test_evidentlys_report_is_there_or_a_404(

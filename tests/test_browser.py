@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from bench import page as made_up
 from page import render
 from page.facts import Facts
-from serve.page import PAGE
+from serve.place import PAGE
 from stages.shared import contract
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from page import render
 from page.facts import Facts
 from page.gather import gather
 from serve import place
-from serve.page import PAGE
+from serve.place import PAGE
 from serve.remake import Remaker
 from stages.commands import rollback
 from stages.registry import ledger, ledger_copy, store
