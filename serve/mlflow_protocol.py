@@ -6,7 +6,10 @@ https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from importlib import metadata
+from operator import itemgetter
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from serve.parallel import scored
@@ -39,7 +42,8 @@ def answer(model: Model, given: Any) -> list[int]:
     if not columns[0]:
         return []
     read = [_READ[c.type](c.name, column) for c, column in zip(checks, columns, strict=True)]
-    return [int(p >= model.threshold) for p in scored(model.servable, read).tolist()]
+    churns: list[int] = (scored(model.servable, read) >= model.threshold).astype(int).tolist()
+    return churns
 
 
 # A field that a record does not have. Null and a missing field are not the same to MLflow: pandas
@@ -47,9 +51,13 @@ def answer(model: Model, given: Any) -> list[int]:
 _ABSENT: Any = object()
 # A value that is in no list of categories.
 _UNSEEN: Any = object()
+# What needs no closer look: the servable takes such a column as it is.
+_PLAIN_NUMBERS = {float, int, bool, NoneType}
 
 
 def _numbers(name: str, values: list[Any]) -> list[float | None]:
+    if {*map(type, values)} <= _PLAIN_NUMBERS:
+        return values
     try:
         numbers = [None if v is None or v is _ABSENT else float(v) for v in values]
     except (TypeError, ValueError, OverflowError):
@@ -60,13 +68,16 @@ def _numbers(name: str, values: list[Any]) -> list[float | None]:
 
 
 def _categories(name: str, values: list[Any]) -> list[Any]:
-    if not {list, dict}.isdisjoint(map(type, values)):
+    kinds = {*map(type, values)}
+    if kinds == {str}:
+        return values
+    if not {list, dict}.isdisjoint(kinds):
         raise _unfit(name, "no text")
     return [v if type(v) is str else None if v is _ABSENT else _UNSEEN for v in values]
 
 
 def _booleans(_name: str, values: list[Any]) -> list[bool]:
-    return [bool(v) for v in values]
+    return list(map(bool, values))
 
 
 def _unfit(name: str, what: str) -> Problem:
@@ -87,8 +98,11 @@ def _columns(given: Any, names: list[str]) -> list[list[Any]]:
 
 
 def _of_records(rows: Any, names: list[str]) -> list[list[Any]]:
-    if type(rows) is not list or not all(type(row) is dict for row in rows):
+    if type(rows) is not list or not {*map(type, rows)} <= {dict}:
         raise Problem(400, "dataframe_records must be a list of objects")
+    with suppress(KeyError):  # as a rule every row has every field
+        if rows:
+            return [list(map(itemgetter(name), rows)) for name in names]
     there = {name for row in rows for name in row}
     _refuse_missing([name for name in names if name not in there])
     return [[row.get(name, _ABSENT) for row in rows] for name in names]

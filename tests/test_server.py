@@ -40,14 +40,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(true: Callable[[], Any], what: str) -> Any:
+def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Wait for something, but not for ever."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         if found := true():
             return found
         time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {PATIENCE:g} s")
+    raise AssertionError(f"{what}: not within {patience:g} s")
 
 
 class Server:
@@ -513,7 +513,7 @@ def test_mlflows_own_server_answers_the_same(here: Clone) -> None:
                 except OSError:
                     return False
 
-            until(up, "mlflow models serve answers")
+            until(up, "mlflow models serve answers", 5 * PATIENCE)
             for path in ("/ping", "/version"):
                 assert ask(server.port, path) == ask(port, path)
             seen = set()
