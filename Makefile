@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test test-server test-browser lint format bench bench-serve bench-page data month repro promote rollback \
-        history status experiments adopt restore gc features report serve mlflow screenshot lock relock
+        history status experiments adopt simulate restore gc features report serve mlflow screenshot lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -24,8 +24,14 @@ ID ?=
 LABEL ?=
 KEEP ?=
 PORT ?=
+SCENARIO ?=
+MONTHS ?=
+ROWS ?=
+SEED ?=
+ONSET ?=
+KIND ?=
 # What people type, to the letter: quoted for the shell, dollars and all, on one line.
-unexport REASON VERSION AS_OF DATA ID LABEL KEEP PORT
+unexport REASON VERSION AS_OF DATA ID LABEL KEEP PORT SCENARIO MONTHS ROWS SEED ONSET KIND
 define newline
 
 
@@ -76,6 +82,10 @@ experiments: .venv/installed ## `dvc exp show`, with no more columns than what d
 
 adopt: .venv/installed ## your own data: DATA=folder ID=column LABEL=column [KEEP=columns]
 	@python -m data.adopt $(call option,data,DATA) $(call option,id,ID) $(call option,label,LABEL) $(call option,keep,KEEP)
+
+simulate: .venv/installed ## simulated data: SCENARIO=… [MONTHS=24] [ROWS=5000] [SEED=1] [ONSET=12]
+	@python -m data.simulate $(call option,scenario,SCENARIO) $(call option,months,MONTHS) $(call option,rows,ROWS) \
+	  $(call option,seed,SEED) $(call option,onset,ONSET) $(call option,kind,KIND)
 
 restore: .venv/installed ## rebuild the registry from DVC's files and the ledger's copy
 	@python -m stages.commands.restore

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from data.adoption.survey import Header
 
 RAW = files.ROOT / "data" / "raw"
-OTHER_MODEL = (
-    "if a model of other data is in production, the first model of these cannot be compared to it: "
-    "`make promote REASON=…` puts it there all the same"
-)
 USAGE = "make adopt DATA=folder ID=column LABEL=column[=value] [KEEP=column,column]"
 
 
@@ -76,7 +72,7 @@ def adopt(
     for line in [*outcome.notes(adopted, drift), *filter(None, gone)]:
         print(line)
     if before.get("data") != section.read(new)["data"]:
-        print(OTHER_MODEL)
+        print(section.OTHER_MODEL)
     print("next: make repro")
 
 

@@ -21,6 +21,7 @@ COPIED = (
     ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "dvc.yaml",
     "page", "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py",
     "data/adopt.py", "data/adoption", "data/cdnow.py", "data/requirements.txt",
+    "data/simulate.py", "data/simulation",
 )  # fmt: skip
 
 

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def place(months: list[Path], text: str, raw: Path, params: Path) -> str | None:
+def place(
+    months: list[Path],
+    text: str,
+    raw: Path,
+    params: Path,
+    bring: Callable[[Path, Path], object] = shutil.copyfile,
+) -> str | None:
     """Make ``raw`` hold these months and no others, and ``params`` this text.
 
     Args:
@@ -30,6 +36,7 @@ def place(months: list[Path], text: str, raw: Path, params: Path) -> str | None:
         text: the new parameters.
         raw: the folder of snapshots; it may be missing.
         params: the file of parameters, at the root of the repository.
+        bring: puts a file into the folder; it may stay where it was.
 
     Returns:
         What became of other months that were in ``raw``, in a sentence for a person.
@@ -43,7 +50,7 @@ def place(months: list[Path], text: str, raw: Path, params: Path) -> str | None:
         if _holds(raw, months):
             written.replace(params)
         else:
-            _swap(months, raw, lambda: written.replace(params))
+            _swap(months, raw, bring, lambda: written.replace(params))
     except OSError as error:
         raise UserError(f"nothing was changed, for this went wrong: {error}") from None
     finally:
@@ -51,14 +58,19 @@ def place(months: list[Path], text: str, raw: Path, params: Path) -> str | None:
     return recover(raw)
 
 
-def _swap(months: list[Path], raw: Path, and_then: Callable[[], object]) -> None:
+def _swap(
+    months: list[Path],
+    raw: Path,
+    bring: Callable[[Path, Path], object],
+    and_then: Callable[[], object],
+) -> None:
     """Put the months into ``raw``, what was there into the workshop, and do the rest."""
     new, old = _workshop(raw) / "new", _workshop(raw) / "old"
     placed = False
     try:
         new.mkdir(parents=True)
         for path in months:
-            shutil.copyfile(path, new / path.name)
+            bring(path, new / path.name)
         if raw.exists():
             raw.rename(old)
         new.rename(raw)

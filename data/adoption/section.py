@@ -20,7 +20,11 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Words that some version of YAML takes for a boolean or for nothing.
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"}
 
-_HEAD = "data: # the customers' table, as `make adopt` found it"
+OTHER_MODEL = (
+    "if a model of other data is in production, the first model of these cannot be compared to it: "
+    "`make promote REASON=…` puts it there all the same"
+)
+ADOPTED = "the customers' table, as `make adopt` found it"
 _COMMENTS = {
     "snapshots": "YYYY-MM.csv or YYYY-MM.parquet, one a month",
     "label": "0/1, true/false; or name the positive value; empty where not known yet",
@@ -30,20 +34,21 @@ _COMMENTS = {
 }
 
 
-def rewrite(text: str, data: params.Data, gate_f1: float) -> str:
+def rewrite(text: str, data: params.Data, gate_f1: float, about: str = ADOPTED) -> str:
     """Give params.yaml another ``data`` section and gate.
 
     Args:
         text: the file as it is.
         data: the new section.
         gate_f1: the new ``evaluate.gate_f1``.
+        about: the comment that stands beside ``data:``.
 
     Returns:
         The new text; ``drift.columns`` is without columns that ``data`` does not have,
         and ``drift.max_age_months`` above the label delay.
     """
     yaml = _yaml()
-    whole = yaml.load(_replace_section(text, data))
+    whole = yaml.load(_replace_section(text, _section(data, about)))
     whole["evaluate"]["gate_f1"] = gate_f1
     if whole["drift"]["max_age_months"] <= data.label_delay:  # drift refuses that
         whole["drift"]["max_age_months"] = data.label_delay + _SIX_MONTHS
@@ -95,26 +100,26 @@ def _dump(yaml: YAML, value: object) -> str:
     return stream.getvalue()
 
 
-def _replace_section(text: str, data: params.Data) -> str:
+def _replace_section(text: str, section: str) -> str:
     """Exchange the section's lines: comments between it and the next section belong to that one."""
     lines = text.splitlines(keepends=True)
     whole = _yaml().load(text)
     starts = sorted(whole.lc.key(name)[0] for name in whole)
     if "data" not in whole:
-        return f"{_section(data)}\n{text}" if not starts else _insert(lines, starts[0], data)
+        return f"{section}\n{text}" if not starts else _insert(lines, starts[0], section)
     first = whole.lc.key("data")[0]
     after = [line for line in starts if line > first]
     end = after[0] if after else len(lines)
     while end > first + 1 and lines[end - 1].startswith(("#", "\n")):
         end -= 1
-    return "".join([*lines[:first], _section(data), *lines[end:]])
+    return "".join([*lines[:first], section, *lines[end:]])
 
 
-def _insert(lines: list[str], at: int, data: params.Data) -> str:
-    return "".join([*lines[:at], _section(data), "\n", *lines[at:]])
+def _insert(lines: list[str], at: int, section: str) -> str:
+    return "".join([*lines[:at], section, "\n", *lines[at:]])
 
 
-def _section(data: params.Data) -> str:
+def _section(data: params.Data, about: str) -> str:
     found = CommentedMap(
         snapshots=data.snapshots, id=_quoted(data.id), label=_quoted(data.label)
     )  # fmt: skip
@@ -128,7 +133,7 @@ def _section(data: params.Data) -> str:
         if key in found:
             found.yaml_add_eol_comment(comment, key, column=0)
     body = _dump(_yaml(), found)
-    return "\n".join([_HEAD, *(f"  {line}" for line in body.splitlines())]) + "\n"
+    return "\n".join([f"data: # {about}", *(f"  {line}" for line in body.splitlines())]) + "\n"
 
 
 def _in_one_line(values: dict[str, Any]) -> CommentedMap:

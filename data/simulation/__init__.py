@@ -1,0 +1,1 @@
+"""What data/simulate.py is made of."""
