@@ -40,7 +40,7 @@ quoted = '$(subst $(newline), ,$(subst ','\'',$(1)))'
 option = $(if $(value $(2)),--$(1)=$(call quoted,$(value $(2))))
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/installed: requirements.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 on PATH: install one, or type make PYTHON=/path/to/python3" >&2; exit 1; }
