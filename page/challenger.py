@@ -68,7 +68,7 @@ def _figures(facts: Facts) -> list[tuple[str, str, str]]:
             rows.append((name, f"{found[key]:.3f}", ""))
     if found.get("n"):
         rows.append(
-            ("Holdout customers", f"{found['n']:,}", f"{measured['rows']:,}" if measured else "")
+            ("Holdout rows", f"{found['n']:,}", f"{measured['rows']:,}" if measured else "")
         )
     return rows
 

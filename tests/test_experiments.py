@@ -76,5 +76,4 @@ def test_the_table_of_experiments_has_what_differs_and_fits_160_columns(clone: C
     for name in ("gain", "auc", "log_loss", "train.estimator"):  # a verdict that all share is none
         assert name in head
     assert "…" not in head
-    for name in ("workspace", "temp", "queue"):
-        assert any(f"[{name}]" in line for line in lines)
+    assert any("[queue]" in line for line in lines)  # the one that began at the newest commit
