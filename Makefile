@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-server lint format bench bench-serve data month repro promote rollback history status adopt \
-        simulate restore gc features serve mlflow lock relock
+.PHONY: help run test test-server test-browser lint format bench bench-serve bench-page data month repro promote rollback \
+        history status experiments adopt simulate restore gc features report serve mlflow screenshot lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -40,7 +40,7 @@ quoted = '$(subst $(newline), ,$(subst ','\'',$(1)))'
 option = $(if $(value $(2)),--$(1)=$(call quoted,$(value $(2))))
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/installed: requirements.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 on PATH: install one, or type make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -77,6 +77,9 @@ history: .venv/installed ## every move of the alias [AS_OF=YYYY-MM-DD]
 status: .venv/installed ## where everything stands, and what to do next
 	@python -m stages.commands.status
 
+experiments: .venv/installed ## `dvc exp show`, with no more columns than what differs
+	@python -m dvc exp show --no-pager --only-changed --drop 'Created|State|Executor|requirements|(data|models|reports|stages)/'
+
 adopt: .venv/installed ## your own data: DATA=folder ID=column LABEL=column [KEEP=columns]
 	@python -m data.adopt $(call option,data,DATA) $(call option,id,ID) $(call option,label,LABEL) $(call option,keep,KEEP)
 
@@ -93,6 +96,9 @@ gc: .venv/installed ## free disk: never what the ledger names
 features: .venv/installed ## fill the online store that answers predictions by id
 	@python -m serve.features
 
+report: .venv/installed ## one page: what is in production, why, what changed (reports/report.html)
+	@python -m page
+
 serve: .venv/installed ## answer with the model in production [PORT=n]
 	@exec python -m serve $(call option,port,PORT)
 
@@ -101,12 +107,23 @@ mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
 
 # Minutes of real servers, models and faults: these run one after the other.
 SERVER_TESTS := tests/test_server.py tests/test_default_data.py
+BROWSER_TESTS := tests/test_browser.py
 
-test: .venv/installed ## all tests but those of test-server
-	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(SERVER_TESTS:%=--ignore=%)
+test: .venv/installed ## all tests but those of test-server and test-browser
+	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
+	  $(SERVER_TESTS:%=--ignore=%) $(BROWSER_TESTS:%=--ignore=%)
 
 test-server: .venv/installed ## the server under load and under faults; some minutes
 	@python -m pytest $(SERVER_TESTS)
+
+test-browser: .venv/installed chromium ## the page in a real browser: Chromium, which this installs on Debian
+	@python -m pytest $(BROWSER_TESTS)
+
+.PHONY: chromium
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core; } \
+	  || { echo "error: no Chromium here: install it (Debian: apt-get install chromium), then make $(or $(MAKECMDGOALS),test-browser)" >&2; exit 1; }
 
 lint: .venv/installed ## style and types
 	@ruff check .
@@ -122,6 +139,13 @@ bench: .venv/installed ## the figures of the README, as ratios within one run
 
 bench-serve: .venv/installed ## the server against MLflow's own, and swaps under load; needs wrk
 	@python -m bench serve swaps
+
+bench-page: .venv/installed ## the page of 36 months by 200 columns: seconds, bytes, first paint
+	@python -m bench page
+
+screenshot: .venv/installed chromium ## docs/screenshot.png, of this clone's page
+	@python -m page
+	@python -m bench.screenshot
 
 lock: .venv/installed ## renew requirements.txt from pyproject.toml
 	@uv pip compile -q pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \

@@ -9,7 +9,7 @@ import orjson
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from serve import document, mlflow_protocol, place
+from serve import document, mlflow_protocol, page, place
 from serve.current import Current, Model
 from serve.predictions import RETRY, Predictions
 from serve.problems import Problem, defect
@@ -45,7 +45,10 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
     predictions = Predictions(folder, current, metrics, online)
     views = Views(folder, current, predictions)
     for rule, method, view in (
+        ("/", "GET", lambda: page.page(folder)),
+        ("/drift.html", "GET", page.drift),
         ("/predict", "POST", views.predict),
+        ("/explain", "POST", views.explain),
         ("/invocations", "POST", views.invocations),
         ("/ping", "GET", views.ping),
         ("/version", "GET", views.version),
@@ -76,6 +79,10 @@ class Views:
     def predict(self) -> Response:
         """Probabilities of one customer, or of many."""
         return _answer(self._predictions.predict(_sent()))
+
+    def explain(self) -> Response:
+        """What moves the probability of one customer."""
+        return _answer(self._predictions.explain(_sent()))
 
     def invocations(self) -> Response:
         """Labels, as MLflow's own server answers."""

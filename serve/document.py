@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TYPES = {"number": "number", "category": "string", "boolean": "boolean"}
 _PROBLEMS = {
     "400": "The body is no valid JSON.",
-    "404": "No month has this customer.",
+    "404": "No month has this customer, or there is no such report.",
     "408": "The request did not come whole in time.",
     "413": "The body is too large.",
     "415": "The body is not application/json.",
@@ -40,6 +40,7 @@ def openapi(model: Model | None) -> dict[str, Any]:
         },
         "paths": {
             "/predict": {"post": _predict()},
+            "/explain": {"post": _explain()},
             "/invocations": {"post": _invocations()},
             **{path: {"get": _get(*what)} for path, what in _PAGES.items()},
         },
@@ -50,6 +51,8 @@ def openapi(model: Model | None) -> dict[str, Any]:
 _ANY = {"type": "object"}
 # Path: what it tells, its media type, the schema of the answer, problems beside it.
 _PAGES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
+    "/": ("The page: what is in production, and why.", "text/html", {"type": "string"}, ()),
+    "/drift.html": ("Evidently's report.", "text/html", {"type": "string"}, ("404",)),
     "/ping": ("MLflow's health check.", "application/json", {}, ("503",)),
     "/version": ("MLflow's version.", "application/json", {}, ()),
     "/health": ("The process is alive.", "application/json", _ANY, ()),
@@ -86,6 +89,22 @@ def _predict() -> dict[str, Any]:
     }
 
 
+def _explain() -> dict[str, Any]:
+    return {
+        "summary": "What moves the churn probability of one customer.",
+        "description": "Contributions of the columns' values, the largest first: of trees by "
+        "TreeSHAP, in log-odds or, of a forest, in probability.",
+        "requestBody": _body({"anyOf": [_ref("Customer"), _ref("CustomerById")]}),
+        "responses": {
+            "200": {
+                "description": "The probability, which model it was, and what moves it.",
+                "content": {"application/json": {"schema": _ref("Explanation")}},
+            },
+            **_problems("400", "404", "408", "413", "415", "422", "503"),
+        },
+    }
+
+
 def _invocations() -> dict[str, Any]:
     return {
         "summary": "MLflow's scoring protocol: 1 for a customer who churns, 0 for one who stays.",
@@ -115,6 +134,22 @@ def _schemas(customer: str, features: Mapping[str, Mapping[str, Any]]) -> dict[s
         "CustomerById": _object({customer: {"type": "string"}}) | _CLOSED,
         "Instances": _object({"instances": {"type": "array", "items": _ref("Customer")}}) | _CLOSED,
         "Prediction": _object(scored | {"model_version": version}),
+        "Explanation": _object(
+            scored
+            | {
+                "model_version": version,
+                "method": {"type": "string"},
+                "unit": {"enum": ["log-odds", "probability"]},
+                "contributions": {"type": "array", "items": _ref("Contribution")},
+            }
+        ),
+        "Contribution": _object(
+            {
+                "column": {"type": "string"},
+                "value": {"type": ["number", "string", "boolean", "null"]},
+                "contribution": {"type": "number"},
+            }
+        ),
         "Predictions": _object(
             {"predictions": {"type": "array", "items": _object(scored)}, "model_version": version}
         ),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CURRENT, WATCHER = "current.json", "watcher.json"
+PAGE = "page.html"  # what `GET /` shows
+EXPLAIN = "explain.txt"  # in the model's folder: see page.explainable
 _SIZE = 4096
 _LONGEST = 300  # characters of a text in watcher.json; one takes twelve bytes at most
 

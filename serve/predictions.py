@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from serve import body, mlflow_protocol, place
+from serve.explain import Explanations
 from serve.parallel import scored
 from serve.problems import Fault, Problem
 
@@ -24,6 +25,7 @@ class Predictions:
     def __init__(self, folder: Path, current: Current, metrics: Metrics, online: Online) -> None:
         self._folder, self._current = folder, current
         self._metrics, self._online = metrics, online
+        self._explanations = Explanations(folder)
 
     def model(self) -> Model:
         """The model to answer this request with.
@@ -51,6 +53,25 @@ class Predictions:
             return self._many(now, given, sent)
         return self._one(now, given, sent)
 
+    def explain(self, sent: bytes) -> dict[str, Any]:
+        """What moves the probability of one customer, and the probability.
+
+        Raises:
+            Problem: 400, 404, 422 or 503.
+        """
+        now, given = self.model(), body.parse(sent)
+        if type(given) is not dict:
+            raise Problem(422, "the body is not a JSON object")
+        values = self._values(now, given, sent)
+        probability = now.servable.one(values)
+        return {
+            "id": given.get(now.contract.customer),
+            "churn_probability": probability,
+            "churn": probability >= now.threshold,
+            "model_version": now.version,
+            **self._explanations.explain(now, values),
+        }
+
     def invocations(self, sent: bytes) -> dict[str, Any]:
         """The labels of many customers, in MLflow's protocol.
 
@@ -62,21 +83,23 @@ class Predictions:
         return {"predictions": churns}
 
     def _one(self, now: Model, given: dict[str, Any], sent: bytes) -> dict[str, Any]:
-        body.refuse_repeated(sent, len(given))
-        customer = given.get(now.contract.customer)
-        if len(given) == 1 and type(customer) is str:
-            values = self._stored(customer, now)
-        else:
-            values = now.contract.one(given)
-        probability = now.servable.one(values)
+        probability = now.servable.one(self._values(now, given, sent))
         churns = probability >= now.threshold
         self._metrics.predicted(churns, not churns)
         return {
-            "id": customer,
+            "id": given.get(now.contract.customer),
             "churn_probability": probability,
             "churn": churns,
             "model_version": now.version,
         }
+
+    def _values(self, now: Model, given: dict[str, Any], sent: bytes) -> list[Any]:
+        """The values of one customer: those that are given, or the stored ones of the id alone."""
+        body.refuse_repeated(sent, len(given))
+        customer = given.get(now.contract.customer)
+        if len(given) == 1 and type(customer) is str:
+            return self._stored(customer, now)
+        return now.contract.one(given)
 
     def _stored(self, customer: str, now: Model) -> list[Any]:
         """The values of a customer whom the online store knows."""

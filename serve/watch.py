@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from serve import place
+from serve.remake import Remaker
 from stages.registry import connection, store
 from stages.shared import candidate, files, params, servable
 from stages.shared.contract import from_dict
@@ -215,9 +216,12 @@ def main() -> None:
         os.environ.setdefault(name, value)
     folder = files.home() / p.folder
     folder.mkdir(parents=True, exist_ok=True)
-    watcher, parent = Watcher(folder), os.getppid()
+    watcher, page, parent = Watcher(folder), Remaker(folder), os.getppid()
+    makes_page = page.is_possible()
     while os.getppid() == parent and not watcher.is_outdated():
         watcher.step()
+        if makes_page:
+            page.step()
         time.sleep(p.interval_seconds)
 
 

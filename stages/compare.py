@@ -194,6 +194,21 @@ def unmeasured(churned: Labels, customers: Codes) -> str | None:
     return None
 
 
+def headline(evaluated: dict[str, Any], compared: dict[str, Any]) -> dict[str, Any]:
+    """reports/metrics.json: the few figures that matter most, the first of them first.
+
+    DVC shows every value of a metrics file as a column; the whole reports have thirty.
+
+    Args:
+        evaluated: reports/evaluate.json.
+        compared: reports/compare.json.
+    """
+    low, high = compared["interval"] or (None, None)
+    found = {"verdict": compared["verdict"], "gain": compared["gain"]}
+    found |= {"gain_low": low, "gain_high": high}
+    return found | {name: evaluated[name] for name in ("auc", "f1", "log_loss", "ece")}
+
+
 def main() -> None:
     """Score both models and write the verdict."""
     from stages.registry import store  # MLflow: seconds
@@ -234,6 +249,7 @@ def main() -> None:
         "measured": asdict(gain) if gain else None,
     }
     files.write_json(files.REPORTS / "compare.json", report)
+    files.write_json(files.REPORTS / "metrics.json", headline(evaluated, report))
     against = f"version {now.version}" if production else "nothing in production"
     print(f"compare: candidate {model.digest[:12]} against {against}: {decision.verdict}")
     for reason in decision.reasons:

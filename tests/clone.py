@@ -19,9 +19,9 @@ from stages.shared import files
 
 COPIED = (
     ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "dvc.yaml",
-    "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py", "data/adopt.py",
-    "data/adoption", "data/cdnow.py", "data/requirements.txt", "data/simulate.py",
-    "data/simulation",
+    "page", "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py",
+    "data/adopt.py", "data/adoption", "data/cdnow.py", "data/requirements.txt",
+    "data/simulate.py", "data/simulation",
 )  # fmt: skip
 
 

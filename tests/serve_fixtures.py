@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from page import explainable
 from serve import place
 from serve.app import create_app
 from serve.metrics import Metrics
@@ -67,6 +68,9 @@ def put(folder: Path, version: int, estimator: str = "hist_gradient_boosting") -
     files.write_json(target / servable.PLAN, servable.to_json(plan))
     if trees is not None:
         files.write_bytes(target / servable.TREES, trees)
+    explained = explainable.of_estimator(model.named_steps["estimator"])
+    if explained:
+        files.write_bytes(target / place.EXPLAIN, explained.encode())
     place.replace_current(
         folder,
         {

@@ -15,7 +15,10 @@ from serve_fixtures import FEATURES, GOOD, Placed
 
 from serve import online, place
 from serve.parallel import PARALLEL
+from serve.place import PAGE
 from serve.problems import MIMETYPE
+from serve.remake import Remaker
+from stages.shared import files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -318,6 +321,40 @@ def test_ready_says_when_the_watcher_has_gone_silent(tmp_path: Path) -> None:
     for age, problem in ((1, None), (100, "the watcher has said nothing for 100 s")):
         place.note(tmp_path, {"error": None, "at": time.time() - age, "reached": time.time() - age})
         assert server.client.get("/ready").json["problem"] == problem
+
+
+def test_the_page_is_sent_as_it_was_last_made_and_only_once(tmp_path: Path) -> None:
+    client = serve_fixtures.client(tmp_path)
+    assert "The page is being made" in client.get("/").text
+    (tmp_path / PAGE).write_text("<title>page</title>")
+    first = client.get("/")
+    assert (first.text, first.mimetype) == ("<title>page</title>", "text/html")
+    again = client.get("/", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.text) == (304, "")
+    (tmp_path / PAGE).write_text("<title>another page</title>")
+    assert client.get("/", headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_a_server_without_the_pages_code_says_where_the_page_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_fixtures.put(tmp_path, 1)
+    (tmp_path / "of-1" / place.EXPLAIN).unlink()
+    monkeypatch.setattr(Remaker, "is_possible", staticmethod(lambda: False))
+    client = serve_fixtures.client(tmp_path)
+    assert "make report</code> makes it where the pipeline runs" in client.get("/").text
+    said = client.post("/explain", json=GOOD)
+    assert (said.status_code, "which is not here" in said.json["detail"]) == (503, True)
+
+
+def test_evidentlys_report_is_there_or_a_404(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "DRIFT_HTML", tmp_path / "reports" / "drift.html")
+    assert server.client.get("/drift.html").status_code == 404
+    files.write_bytes(files.DRIFT_HTML, b"<title>drift</title>")
+    assert server.client.get("/drift.html").text == "<title>drift</title>"
 
 
 def test_a_customer_is_answered_by_id_alone(tmp_path: Path) -> None:

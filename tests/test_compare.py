@@ -217,3 +217,14 @@ def test_models_of_one_split_compare_and_a_new_column_of_the_candidate_does_no_h
 )
 def test_other_splits_and_columns_do_not_compare(change: dict[str, Any], said: str) -> None:
     assert said in str(compare.incomparable(CARD | change, CARD))
+
+
+def test_the_headline_has_the_few_figures_that_matter_most_first() -> None:
+    evaluated = {"auc": 0.7, "f1": 0.6, "log_loss": 0.5, "ece": 0.1, "n": 100, "recall": 0.9}
+    compared = {"verdict": "undecided", "gain": 0.01, "interval": [-0.01, 0.03], "candidate": "d"}
+    assert list(compare.headline(evaluated, compared).items()) == [
+        ("verdict", "undecided"), ("gain", 0.01), ("gain_low", -0.01), ("gain_high", 0.03),
+        ("auc", 0.7), ("f1", 0.6), ("log_loss", 0.5), ("ece", 0.1),
+    ]  # fmt: skip
+    nothing = compare.headline(evaluated, {**compared, "gain": None, "interval": None})
+    assert (nothing["gain"], nothing["gain_low"], nothing["gain_high"]) == (None, None, None)

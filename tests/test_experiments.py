@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import clone as clones
@@ -63,3 +64,16 @@ def test_an_experiment_that_is_applied_awaits_a_person_who_promotes_it(clone: Cl
     assert after["alias"] == {"production": 2}
     assert len(after["events"]) == len(before["events"]) + 1
     assert clone.make("repro").count("skipped") == 6
+
+
+def test_the_table_of_experiments_has_what_differs_and_fits_160_columns(clone: Clone) -> None:
+    said = clone.run(
+        "script", "-qec", "stty cols 160; make --no-print-directory experiments", "/dev/null"
+    )
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in said.splitlines()]
+    head = next(line for line in lines if "Experiment" in line)
+    assert max(map(len, lines)) <= 160
+    for name in ("gain", "auc", "log_loss", "train.estimator"):  # a verdict that all share is none
+        assert name in head
+    assert "…" not in head
+    assert any("[queue]" in line for line in lines)  # the one that began at the newest commit

@@ -37,7 +37,8 @@ def document(folder: Path) -> Any:
 
 
 ADDRESSES = (
-    ("/predict", "POST"), ("/invocations", "POST"), ("/ping", "GET"), ("/version", "GET"),
+    ("/predict", "POST"), ("/invocations", "POST"), ("/explain", "POST"), ("/", "GET"),
+    ("/drift.html", "GET"), ("/ping", "GET"), ("/version", "GET"),
     ("/health", "GET"), ("/ready", "GET"), ("/model", "GET"), ("/metrics", "GET"),
     ("/docs", "GET"),
 )  # fmt: skip

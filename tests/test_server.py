@@ -128,7 +128,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     for name in ("models", "mlflow"):
         shutil.copytree(made / name, clone.root / name, dirs_exist_ok=True)
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(registry_fixtures.ROOT / "serve", clone.root / "serve", ignore=ignored)
+    for name in ("page", "serve"):
+        shutil.copytree(registry_fixtures.ROOT / name, clone.root / name, ignore=ignored)
     yaml, path = YAML(), clone.root / "params.yaml"
     values = yaml.load(path)
     values["data"] = {
@@ -235,6 +236,19 @@ def test_thirty_moves_under_load_lose_no_request_and_every_answer_names_its_own_
         assert server.workers() == workers
         # Of the first moves some of the code was new; after that nothing may grow.
         assert memory[-1] - memory[9] < 0.02 * memory[9]
+
+
+def test_the_page_and_what_moves_a_probability_follow_the_model(here: Clone) -> None:
+    def page() -> str:
+        with closing(server.connect()) as connection:
+            connection.request("GET", "/")
+            return connection.getresponse().read().decode()
+
+    with running(here) as server:
+        until(lambda: "Version 3 is in production" in page(), "the page is made")
+        assert 'data-name="recency"' in page()
+        status, said = server.ask("/explain", BODY)
+        assert (status, said["model_version"], len(said["contributions"])) == (200, 3, 3)
 
 
 def test_two_moves_within_a_second_end_with_the_second(here: Clone) -> None:

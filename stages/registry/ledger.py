@@ -146,9 +146,9 @@ def what(event: Event) -> str:
 
 
 def evidence(events: Sequence[Event], digest: str | None) -> dict[str, Any]:
-    """The newest evidence about the model ``digest``; empty if there is none."""
-    known = [event.evidence for event in events if event.candidate == digest and event.evidence]
-    return known[-1] if known else {}
+    """The newest evidence about the model ``digest``, piece by piece; empty if there is none."""
+    known = [event.evidence for event in events if event.candidate == digest]
+    return {name: value for one in known for name, value in one.items()}
 
 
 def standing(

@@ -89,8 +89,14 @@ def new(
         why=why,
         when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         by_hand=by_hand,
-        evidence=evidence,
+        evidence=evidence | newest_month(),
     )
+
+
+def newest_month() -> dict[str, str]:
+    """The newest month that was there: the clock does not tell it where months are replayed."""
+    months = sorted(path.stem for path in files.MONTHS.glob("*.parquet"))
+    return {"month": months[-1]} if months else {}
 
 
 def who() -> str:

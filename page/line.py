@@ -1,0 +1,174 @@
+"""What happened along the months: drift, decisions, quality and training windows. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from page import placing, words
+from stages.shared import months as calendar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from page.facts import Facts
+    from stages.registry import ledger
+
+_DECIDED = {"reject": "rejected", "undecided": "undecided"}
+MOST_VERSIONS = 12  # that the training windows are shown of; the newest ones
+
+
+def world(facts: Facts) -> dict[str, Any]:
+    """Whether the world still is the one that the model was trained on, in a sentence or two."""
+    steps = facts.drift.get("months", [])
+    judged = [step for step in steps if step.get("share") is not None]
+    if not judged:
+        return {"sentence": "No month has been held against a training window yet.", "empty": True}
+    newest = judged[-1]
+    moved = f"{newest['share']:.0%} of its columns moved, {words.drift(newest)}."
+    if newest.get("triggered"):
+        said = f"No: {newest['month']} has left the window: {moved}"
+    else:
+        said = f"Yes: {newest['month']} looks like {words.span(newest['window'])}: {moved}"
+    said += _of_labels(newest)
+    pending = facts.drift.get("pending")
+    if pending:
+        said += f" The drift of {pending} waits for that month's labels before a model is trained."
+    triggered = [step["month"] for step in judged if step.get("triggered")]
+    said += f" {len(triggered)} of {words.count(len(judged), 'judged month')} drifted."
+    return {"sentence": said, "empty": False, "rows": _month_rows(facts)}
+
+
+def _month_rows(facts: Facts) -> list[dict[str, str]]:
+    """The table behind the time line; the newest month first."""
+    measured = {one["month"]: one for one in facts.quality}
+    rows = []
+    for step in reversed(facts.drift.get("months", [])):
+        found = measured.get(step["month"])
+        quality = ""
+        if found and found["auc"] is not None:
+            quality = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+            quality += f", version {found['version']}"
+        share = step.get("share")
+        rows.append(
+            {
+                "month": step["month"],
+                "rows": f"{step['rows']:,}" if "rows" in step else "",
+                "labels": step.get("labels", ""),
+                "share": "" if share is None else f"{share:.0%} of {step['threshold']:.0%}",
+                "drifted": "drifted" if step.get("triggered") else "",
+                "reason": step.get("reason", ""),
+                "quality": quality,
+            }
+        )
+    return rows
+
+
+def _of_labels(step: Mapping[str, Any]) -> str:
+    """What the labels that came with a month say of their own month."""
+    said = ""
+    for month, test in (step.get("label_tests") or {}).items():
+        if test.get("rate_month") is not None:
+            said += f" In {month}, whose labels came with it, {test['rate_month']:.0%} churned"
+            said += f" ({test['rate_window']:.0%} in the window)."
+    return said
+
+
+def time_line(facts: Facts, state: ledger.State) -> dict[str, Any]:
+    """What the charts along the months are drawn from."""
+    steps = {step["month"]: step for step in facts.drift.get("months", [])}
+    if not steps:
+        return {"empty": True}
+    names = between(min(steps), max(steps))
+    return {
+        "empty": False,
+        "months": [_of_month(name, steps.get(name, {})) for name in names],
+        "marks": marks(facts, state, set(names)),
+        "quality": _of_quality(facts.quality),
+        "windows": list(_of_windows(facts, names)),
+    }
+
+
+def between(first: str, last: str) -> list[str]:
+    """Every calendar month from one to the other."""
+    numbers = range(calendar.number(first), calendar.number(last) + 1)
+    return [f"{n // 12:04d}-{n % 12 + 1:02d}" for n in numbers]
+
+
+def _of_month(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
+    share = step.get("share")
+    return {
+        "month": name,
+        "share": share,
+        "threshold": None if share is None or words.by_evidence(step) else step["threshold"],
+        "drifted": bool(step.get("triggered")),
+    }
+
+
+def marks(facts: Facts, state: ledger.State, names: set[str]) -> list[dict[str, Any]]:
+    """Retrainings, promotions, rejections and rollbacks, each in its month."""
+    chosen = placing.renewals(facts.drift)
+    found: list[dict[str, Any]] = [
+        {"month": month, "kind": "retrained", "label": ""} for month in chosen
+    ]
+    found += [
+        {"month": step["month"], "kind": "feed broken", "label": ""}
+        for step in facts.drift.get("months", [])
+        if step.get("broken")
+    ]
+    promoted = set(state.digests.values())
+    for event in facts.events:
+        kind = "promoted" if event["kind"] in ("promote", "adopt") else "rolled back"
+        label = f"v{event['to_version']}"
+        found.append({"month": event["month"], "kind": kind, "label": label})
+    for run in facts.runs:
+        decided = _DECIDED.get(run.get("verdict") or "")
+        if decided and run["digest"] not in promoted:
+            found.append({"month": run["month"], "kind": decided, "label": ""})
+    return _joined([mark for mark in found if mark["month"] in names])
+
+
+def _joined(marks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One mark for each month and kind: two would be drawn over each other."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for mark in marks:
+        found.setdefault((mark["month"], mark["kind"]), []).append(mark["label"])
+    return [
+        {"month": month, "kind": kind, "label": _label(labels)}
+        for (month, kind), labels in found.items()
+    ]
+
+
+def _label(labels: Sequence[str]) -> str:
+    named = ", ".join(filter(None, labels))
+    return named or (f"{len(labels)} times" if len(labels) > 1 else "")
+
+
+def _of_quality(quality: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found, before = [], None
+    for one in quality:
+        if one["auc"] is None:
+            continue
+        label = f"v{one['version']}" if one["version"] != before else ""
+        found.append({**one, "label": label})
+        before = one["version"]
+    return found
+
+
+def _of_windows(facts: Facts, names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """For each version that was in production: its months, as trained on and as served."""
+    there = set(names)
+    served = placing.in_production(facts.events, names)
+    trained: dict[int, list[str]] = {}
+    for event in facts.events:
+        window = event.get("evidence", {}).get("window")
+        if window or event["to_version"] not in trained:
+            trained[event["to_version"]] = list(window or ())
+    newest = sorted(trained)[-MOST_VERSIONS:]
+    for version in newest:
+        name = f"version {version}"
+        for month in trained[version]:
+            if month in there:
+                yield {"month": month, "version": name, "what": "trained on"}
+        for month, by in served.items():
+            if by["to_version"] == version:
+                yield {"month": month, "version": name, "what": "in production"}

@@ -1,0 +1,37 @@
+"""What the page says, in words and plain values: facts in, a view out. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from page import challenger, form, heat, line, now, record, words
+from stages.registry import ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from page.facts import Facts
+
+
+def view(facts: Facts) -> dict[str, Any]:
+    """Everything that the template shows, by section."""
+    events = [_event(values) for values in facts.events]
+    state = ledger.state(events)
+    return {
+        "as_of": words.moment(facts.as_of),
+        "as_of_iso": facts.as_of,
+        "now": now.now(facts, events, state),
+        "world": line.world(facts),
+        "time_line": line.time_line(facts, state),
+        "heat": heat.heat(facts),
+        "distributions": heat.distributions(facts),
+        "candidate": challenger.candidate(facts),
+        "ledger": record.events_table(facts, events),
+        "runs": record.runs_table(facts, state),
+        "form": form.fields(facts),
+        "evidently": facts.evidently,
+    }
+
+
+def _event(values: Mapping[str, Any]) -> ledger.Event:
+    return ledger.Event(**{name: value for name, value in values.items() if name != "month"})

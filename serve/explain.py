@@ -1,0 +1,199 @@
+"""What moves one customer's probability: `POST /explain`.
+
+Of trees, TreeSHAP as LightGBM has it (Lundberg et al., From local explanations to global
+understanding with explainable AI for trees, 2020): `page.explainable` writes them down in
+LightGBM's own text format, and its library is asked for contributions through its C API. The
+package itself is not imported: it would bring scikit-learn and pandas into the worker. Of a linear
+model they are exact without a library: weight times distance from a reference customer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gevent import get_hub
+
+from serve import place
+from serve.problems import Problem
+from serve.remake import Remaker
+from stages.shared import servable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from serve.current import Model
+    from stages.shared.servable import Plan
+
+    Floats = NDArray[np.float64]
+
+TREE_SHAP = "TreeSHAP, by LightGBM {version}: how far each value moves this customer from the mean"
+LINEAR = (
+    "exact for a linear model: weight times distance from a customer with every number at the "
+    "training rows' median and every category at the mean of its values' weights"
+)
+LOGISTIC = "\nobjective=binary"  # in a text: what the trees add up to is a logit
+_FLOAT64, _ROW_MAJOR, _CONTRIBUTIONS = 1, 1, 3  # names of LightGBM's c_api.h
+
+
+class Explanations:
+    """Contributions of the columns, for whatever model is in place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._of: Model | None = None
+        self._explainer: Explainer | None = None
+
+    def explain(self, now: Model, values: Sequence[Any]) -> dict[str, Any]:
+        """What each column's value contributes, the largest first.
+
+        Args:
+            now: the model that is asked about.
+            values: of its columns, in the contract's order.
+
+        Raises:
+            Problem: 503, where LightGBM's library cannot be loaded.
+        """
+        # In a thread: a large forest takes a while to read, and others wait meanwhile.
+        explainer: Explainer = get_hub().threadpool.apply(self._explainer_of, (now,))
+        by_input = explainer.contributions(values)
+        found = [
+            {"column": column.name, "value": value, "contribution": _of_column(by_input, column)}
+            for column, value in zip(explainer.plan.columns, values, strict=True)
+        ]
+        found.sort(key=lambda one: -abs(one["contribution"]))
+        return {"method": explainer.method, "unit": explainer.unit, "contributions": found}
+
+    def _explainer_of(self, now: Model) -> Explainer:
+        if self._explainer is None or self._of is not now:
+            try:
+                self._explainer, self._of = Explainer(self._folder / now.facts["folder"]), now
+            except FileNotFoundError:
+                raise _not_yet(now.version) from None
+            except OSError as error:
+                raise Problem(503, f"what moves it cannot be told here: {error}") from None
+        return self._explainer
+
+
+def _not_yet(version: int) -> Problem:
+    if not Remaker.is_possible():
+        return Problem(503, "what moves it is worked out by the page's code, which is not here")
+    why = f"what moves version {version} is being worked out: ask again"
+    return Problem(503, why, headers={"Retry-After": "5"})
+
+
+def _of_column(by_input: Floats, column: servable.Column) -> float:
+    """A number's own input, and the one that says that it is missing, together."""
+    places = [column.at] if column.missing_at is None else [column.at, column.missing_at]
+    return float(by_input[places].sum())
+
+
+class Explainer:
+    """Explains one servable; takes the place of what makes probabilities of its inputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.plan = servable.from_json(json.loads((folder / servable.PLAN).read_bytes()))
+        if self.plan.coefficients is not None:
+            self.method, self.unit = LINEAR, "log-odds"
+            self._weigh = linear(self.plan)
+        else:
+            text = (folder / place.EXPLAIN).read_text()
+            self.method = TREE_SHAP.format(version=version("lightgbm"))
+            self.unit = "log-odds" if LOGISTIC in text else "probability"
+            self._weigh = Booster(text).contributions
+        self._servable = servable.Servable(self.plan, self)
+
+    def contributions(self, values: Sequence[Any]) -> Floats:
+        """What each input contributes; shape (width,)."""
+        found: Any = self._servable.one(values)
+        return np.asarray(found)
+
+    def one(self, row: list[float]) -> Any:
+        """The contributions of one input; called by the servable."""
+        return self._weigh(np.array(row))
+
+    def many(self, rows: Floats) -> Any:
+        """The same for many."""
+        return np.array([self._weigh(row) for row in rows])
+
+
+def linear(plan: Plan) -> Callable[[Floats], Floats]:
+    """Contributions to a linear model's log-odds; from shape (width,) to (width,)."""
+    reference = np.zeros(plan.width)
+    for column in plan.columns:
+        codes = [code for _, code in column.codes]
+        reference[column.at] = sum(codes) / len(codes) if codes else column.missing
+    weights = np.array(plan.coefficients)
+    return lambda row: weights * (row - reference)
+
+
+class Booster:
+    """A model that LightGBM's library has read."""
+
+    def __init__(self, text: str) -> None:
+        self._library, self._handle = library(), ctypes.c_void_p()
+        iterations = ctypes.c_int()
+        self._check(
+            self._library.LGBM_BoosterLoadModelFromString(
+                text.encode(), ctypes.byref(iterations), ctypes.byref(self._handle)
+            )
+        )
+
+    def contributions(self, row: Floats) -> Floats:
+        """TreeSHAP of one input; shape (width,)."""
+        return self.all(row)[:-1]
+
+    def all(self, row: Floats) -> Floats:
+        """The same, and behind it what the model says on average: together, what it says here."""
+        row = np.ascontiguousarray(row, dtype=np.float64)
+        out, length = np.zeros(len(row) + 1), ctypes.c_int64()
+        self._check(
+            self._library.LGBM_BoosterPredictForMat(
+                self._handle,
+                row.ctypes.data_as(ctypes.c_void_p),
+                ctypes.c_int(_FLOAT64),
+                ctypes.c_int32(1),
+                ctypes.c_int32(len(row)),
+                ctypes.c_int(_ROW_MAJOR),
+                ctypes.c_int(_CONTRIBUTIONS),
+                ctypes.c_int(0),
+                ctypes.c_int(-1),
+                b"num_threads=1",
+                ctypes.byref(length),
+                out.ctypes.data_as(ctypes.c_void_p),
+            )
+        )
+        return out
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise RuntimeError(self._library.LGBM_GetLastError().decode())
+
+    def __del__(self) -> None:
+        self._library.LGBM_BoosterFree(self._handle)
+
+
+@cache
+def library() -> Any:
+    """LightGBM's library, without its Python package.
+
+    Raises:
+        OSError: it is not there, or OpenMP's (libgomp1 of Debian's) is not.
+    """
+    found = find_spec("lightgbm")  # looks, and imports nothing
+    if found is None or found.origin is None:
+        raise OSError("the package lightgbm is not installed")
+    paths = sorted((Path(found.origin).parent / "lib").glob("lib_lightgbm.*"))
+    if not paths:
+        raise OSError("the package lightgbm has no library")
+    loaded = ctypes.CDLL(str(paths[0]))
+    loaded.LGBM_GetLastError.restype = ctypes.c_char_p
+    return loaded

@@ -1,0 +1,49 @@
+"""What `GET /` shows: the page that the watcher has made, and what belongs to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Response, render_template, request
+
+from serve.place import PAGE
+from serve.problems import Problem
+from serve.remake import Remaker
+from stages.shared import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HTML = "text/html"
+
+
+def page(folder: Path) -> Response:
+    """The page, as it was last made; one that waits where there is none yet."""
+    made = folder / PAGE
+    if not made.is_file():
+        return Response(
+            render_template("waiting.html", possible=Remaker.is_possible()), mimetype=HTML
+        )
+    return _file(made)
+
+
+def drift() -> Response:
+    """Evidently's report of the newest comparison.
+
+    Raises:
+        Problem: 404, there is none where the server runs.
+    """
+    found = files.home() / files.relative(files.DRIFT_HTML)
+    if not found.is_file():
+        raise Problem(404, "there is no report of Evidently's here: `make repro` makes it")
+    return _file(found)
+
+
+def _file(path: Path) -> Response:
+    """A file as it is now; nothing but that, where the client has it already."""
+    stat = path.stat()
+    answer = Response(path.read_bytes(), mimetype=HTML)
+    answer.cache_control.no_cache = True  # a client asks each time whether it is another one
+    answer.set_etag(f"{stat.st_mtime_ns:x}-{stat.st_ino:x}-{stat.st_size:x}")
+    answer.make_conditional(request)
+    return answer
