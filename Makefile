@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-server lint format bench bench-serve data month repro promote rollback history status adopt \
+.PHONY: help run test test-server images smoke test-shared audit lint format bench bench-serve data month repro promote rollback history status adopt \
         restore gc features serve mlflow lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
@@ -92,11 +92,25 @@ mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
 # Minutes of real servers, models and faults: these run one after the other.
 SERVER_TESTS := tests/test_server.py tests/test_default_data.py
 
-test: .venv/installed ## all tests but those of test-server
-	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(SERVER_TESTS:%=--ignore=%)
+# These need a container engine; Compose v2, or docker-compose where that is what there is.
+CONTAINERS := tests/containers
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+export COMPOSE
+
+test: .venv/installed ## all tests but those that need minutes or containers
+	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(SERVER_TESTS:%=--ignore=%) --ignore=$(CONTAINERS)
 
 test-server: .venv/installed ## the server under load and under faults; some minutes
 	@python -m pytest $(SERVER_TESTS)
+
+images: ## the images of the server and of the registry
+	@POSTGRES_PASSWORD=unused $(COMPOSE) build
+
+smoke: images .venv/installed ## a model's life in containers, on a real Postgres; trains nothing
+	@python -m pytest --exitfirst $(CONTAINERS)/test_smoke.py
+
+test-shared: images .venv/installed ## one registry for two clones, on a real Postgres; some minutes
+	@python -m pytest $(CONTAINERS)/test_shared_registry.py
 
 lint: .venv/installed ## style and types
 	@ruff check .
@@ -113,9 +127,14 @@ bench: .venv/installed ## the figures of the README, as ratios within one run
 bench-serve: .venv/installed ## the server against MLflow's own, and swaps under load; needs wrk
 	@python -m bench serve swaps
 
-lock: .venv/installed ## renew requirements.txt from pyproject.toml
-	@uv pip compile -q pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.txt
+UV_COMPILE := uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+# The images' packages are some of the environment's, at the same versions.
+lock: .venv/installed ## renew the locked packages of environment and images from pyproject.toml
+	@$(UV_COMPILE) pyproject.toml --group dev -o requirements.txt
+	@$(UV_COMPILE) --group serve -c requirements.txt --no-emit-package scipy -o serve/requirements.txt
+	@$(UV_COMPILE) --group registry -c requirements.txt -o ops/mlflow/requirements.txt
 
 relock: .venv/installed ## renew dvc.lock as a bare clone of the last commit gets it
 	@clone=$$(mktemp -d) && git clone --quiet . $$clone && ln -s $(CURDIR)/.venv $$clone/.venv \
