@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-server images smoke test-shared audit lint format bench bench-serve data month repro promote rollback history status adopt \
+.PHONY: help run test test-server images smoke test-shared test-contract backup load-backup \
+        release-api alerts audit lint format bench bench-serve data month repro promote rollback history status adopt \
         restore gc features serve mlflow lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
@@ -23,9 +24,11 @@ DATA ?=
 ID ?=
 LABEL ?=
 KEEP ?=
+DIR ?=
+REPLACE ?=
 PORT ?=
 # What people type, to the letter: quoted for the shell, dollars and all, on one line.
-unexport REASON VERSION AS_OF DATA ID LABEL KEEP PORT
+unexport REASON VERSION AS_OF DATA ID LABEL KEEP DIR REPLACE PORT
 define newline
 
 
@@ -106,16 +109,40 @@ test-server: .venv/installed ## the server under load and under faults; some min
 images: ## the images of the server and of the registry
 	@POSTGRES_PASSWORD=unused $(COMPOSE) build
 
-smoke: images .venv/installed ## a model's life in containers, on a real Postgres; trains nothing
+smoke: images alerts .venv/installed ## a model's life in containers, on a real Postgres; trains nothing
 	@python -m pytest --exitfirst $(CONTAINERS)/test_smoke.py
+
+backup: ## save the stack's registry and ledger: DIR=folder
+	@ops/backup save $(call quoted,$(DIR))
+
+load-backup: ## load them into a stack: DIR=folder [REPLACE=yes]
+	@REPLACE=$(call quoted,$(REPLACE)) ops/backup load $(call quoted,$(DIR))
 
 test-shared: images .venv/installed ## one registry for two clones, on a real Postgres; some minutes
 	@python -m pytest $(CONTAINERS)/test_shared_registry.py
 
-lint: .venv/installed ## style and types
+test-contract: .venv/installed ## data schema, feature consistency, performance, API: also part of test
+	@python -m pytest --numprocesses auto --dist loadfile tests/contract
+
+release-api: .venv/installed ## the API as it is now is what clients were promised: docs/openapi.json
+	@PYTHONPATH=.:tests/contract python tests/contract/test_api_contract.py
+
+PROMTOOL := docker run --rm --volume $(CURDIR)/ops/prometheus:/etc/prometheus:ro --workdir /etc/prometheus \
+  --entrypoint promtool prom/prometheus:v2.42.0
+
+alerts: ## the rules of the alerts: each fires where it is due, and nowhere else
+	@$(PROMTOOL) check config prometheus.yml
+	@$(PROMTOOL) test rules alerts_test.yml
+
+audit: images .venv/installed ## known vulnerabilities, secrets in the tree, the images' packages
+	@python -m ops.audit
+
+lint: .venv/installed ## style, types and workflows
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@zizmor --offline --quiet --persona=pedantic .github/workflows
 
 format: .venv/installed ## put the code into shape
 	@ruff check --fix .

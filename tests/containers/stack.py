@@ -13,13 +13,13 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.shared import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PATIENCE = 120.0  # seconds for what should take a few: CI's machines are slow at times
 LOGS = files.REPORTS / "containers"
@@ -67,25 +67,37 @@ class Stack:
     mlflow: int = field(default_factory=free_port)
     prometheus: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: f"p@:/#%{secrets.token_hex(8)}")
+    params: Path = files.PARAMS
 
     @property
     def registry(self) -> str:
         """MLFLOW_TRACKING_URI as a clone on this machine has it."""
         return f"http://127.0.0.1:{self.mlflow}"
 
-    def compose(self, *arguments: str, check: bool = True) -> str:
-        """Run compose; returns what it printed."""
-        command = [*os.environ.get("COMPOSE", "docker-compose").split(), "-p", self.name]
-        settings = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What compose is told of this project."""
+        return {
+            "COMPOSE_PROJECT_NAME": self.name,
             "POSTGRES_PASSWORD": self.password,
             "API_PORT": str(self.api),
             "MLFLOW_PORT": str(self.mlflow),
             "PROMETHEUS_PORT": str(self.prometheus),
+            "PARAMS_FILE": str(self.params),
         }
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        """Run compose; returns what it printed."""
+        return self.run(
+            *os.environ.get("COMPOSE", "docker-compose").split(), *arguments, check=check
+        )
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command that finds this project; returns what it printed."""
         done = subprocess.run(
-            [*command, *arguments],
+            command,
             cwd=files.ROOT,
-            env={**os.environ, **settings},
+            env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -141,9 +153,9 @@ class Stack:
         return path
 
 
-def running(request: Any, *services: str) -> Iterator[Stack]:
+def running(request: Any, *services: str, **settings: Any) -> Iterator[Stack]:
     """A fixture's body: the stack, healthy; its logs are kept if a test of the module failed."""
-    stack = Stack()
+    stack = Stack(**settings)
     failed = request.session.testsfailed
     up = False
     try:
