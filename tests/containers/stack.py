@@ -66,6 +66,7 @@ class Stack:
     api: int = field(default_factory=free_port)
     mlflow: int = field(default_factory=free_port)
     prometheus: int = field(default_factory=free_port)
+    postgres: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: f"p@:/#%{secrets.token_hex(8)}")
     params: Path = files.PARAMS
 
@@ -83,21 +84,29 @@ class Stack:
             "API_PORT": str(self.api),
             "MLFLOW_PORT": str(self.mlflow),
             "PROMETHEUS_PORT": str(self.prometheus),
+            "POSTGRES_PORT": str(self.postgres),
+            "SERVE_ONLINE_STORE": self.online("features_reader", "postgres:5432"),
             "PARAMS_FILE": str(self.params),
         }
 
-    def compose(self, *arguments: str, check: bool = True) -> str:
-        """Run compose; returns what it printed."""
-        return self.run(
-            *os.environ.get("COMPOSE", "docker-compose").split(), *arguments, check=check
-        )
+    def online(self, role: str, where: str) -> str:
+        """The online store's address for one of its two roles; each has its name for a password."""
+        return f"postgresql+psycopg2://{role}:{role}@{where}/online"
 
-    def run(self, *command: str, check: bool = True) -> str:
+    def compose(
+        self, *arguments: str, check: bool = True, standard_input: str | None = None
+    ) -> str:
+        """Run compose; returns what it printed."""
+        command = [*os.environ.get("COMPOSE", "docker-compose").split(), *arguments]
+        return self.run(*command, check=check, standard_input=standard_input)
+
+    def run(self, *command: str, check: bool = True, standard_input: str | None = None) -> str:
         """Run a command that finds this project; returns what it printed."""
         done = subprocess.run(
             command,
             cwd=files.ROOT,
             env={**os.environ, **self.environment},
+            input=standard_input or "",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

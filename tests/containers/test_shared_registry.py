@@ -124,6 +124,20 @@ def test_the_ledger_is_one_for_both_and_a_rollback_reaches_everybody(
     assert "quarantined" in bob.make("status", **here)
 
 
+def test_a_customer_is_answered_by_id_from_postgres(ada: Clone, shared: Stack) -> None:
+    given = [f"--set={role}=features_{role}" for role in ("writer", "reader")]
+    script = (files.ROOT / "ops" / "online-store.sql").read_text()
+    shared.compose("exec", "-T", "postgres", "psql", "-U", "churn", *given, standard_input=script)
+    writer = shared.online("features_writer", f"127.0.0.1:{shared.postgres}")
+    said = ada.make("features", SERVE_ONLINE_STORE=writer)
+    assert "600 customers, as of 2024-03, are answered by id" in said
+    status, by_id = ask(shared.api, "/predict", {"customer": "00007"})
+    assert status == 200, by_id
+    reader = shared.online("features_reader", f"127.0.0.1:{shared.postgres}")
+    refused = ada.run("python", "-m", "serve.features", status=1, SERVE_ONLINE_STORE=reader)
+    assert "error: " in refused
+
+
 def test_of_two_clones_that_promote_at_once_one_wins_and_the_other_is_told(
     ada: Clone, bob: Clone, shared: Stack
 ) -> None:
