@@ -2,8 +2,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-server test-browser lint format bench bench-serve bench-page data month repro promote rollback \
-        history status experiments adopt simulate restore gc features report serve mlflow screenshot lock relock
+.PHONY: help run test test-server test-browser test-backtest images smoke test-shared test-contract backup \
+        load-backup release-api alerts audit lint format bench bench-serve bench-page backtest data month repro \
+        promote rollback history status experiments adopt simulate restore gc features report serve mlflow \
+        screenshot lock relock
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=… names another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -23,6 +25,8 @@ DATA ?=
 ID ?=
 LABEL ?=
 KEEP ?=
+DIR ?=
+REPLACE ?=
 PORT ?=
 SCENARIO ?=
 MONTHS ?=
@@ -31,7 +35,7 @@ SEED ?=
 ONSET ?=
 KIND ?=
 # What people type, to the letter: quoted for the shell, dollars and all, on one line.
-unexport REASON VERSION AS_OF DATA ID LABEL KEEP PORT SCENARIO MONTHS ROWS SEED ONSET KIND
+unexport REASON VERSION AS_OF DATA ID LABEL KEEP DIR REPLACE PORT SCENARIO MONTHS ROWS SEED ONSET KIND
 define newline
 
 
@@ -109,9 +113,15 @@ mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
 SERVER_TESTS := tests/test_server.py tests/test_default_data.py
 BROWSER_TESTS := tests/test_browser.py
 
-test: .venv/installed ## all tests but those of test-server and test-browser
-	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
-	  $(SERVER_TESTS:%=--ignore=%) $(BROWSER_TESTS:%=--ignore=%)
+BACKTEST_TESTS := tests/test_backtest.py
+# These need a container engine; Compose v2, or docker-compose where that is what there is.
+CONTAINERS := tests/containers
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+export COMPOSE
+SLOW_TESTS := $(SERVER_TESTS) $(BROWSER_TESTS) $(BACKTEST_TESTS) $(CONTAINERS)
+
+test: .venv/installed ## all tests but those that need minutes, a browser or containers
+	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(SLOW_TESTS:%=--ignore=%)
 
 test-server: .venv/installed ## the server under load and under faults; some minutes
 	@python -m pytest $(SERVER_TESTS)
@@ -125,10 +135,46 @@ chromium:
 	  && apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core; } \
 	  || { echo "error: no Chromium here: install it (Debian: apt-get install chromium), then make $(or $(MAKECMDGOALS),test-browser)" >&2; exit 1; }
 
-lint: .venv/installed ## style and types
+test-backtest: .venv/installed ## bounds that the loop keeps, and that a bad gate breaks; some minutes
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m pytest --numprocesses auto $(BACKTEST_TESTS)
+
+images: ## the images of the server and of the registry
+	@POSTGRES_PASSWORD=unused $(COMPOSE) build
+
+smoke: images alerts .venv/installed ## a model's life in containers, on a real Postgres; trains nothing
+	@python -m pytest --exitfirst $(CONTAINERS)/test_smoke.py
+
+backup: ## save the stack's registry and ledger: DIR=folder
+	@ops/backup save $(call quoted,$(DIR))
+
+load-backup: ## load them into a stack: DIR=folder [REPLACE=yes]
+	@REPLACE=$(call quoted,$(REPLACE)) ops/backup load $(call quoted,$(DIR))
+
+test-shared: images .venv/installed ## one registry for two clones, on a real Postgres; some minutes
+	@python -m pytest $(CONTAINERS)/test_shared_registry.py
+
+test-contract: .venv/installed ## data schema, feature consistency, performance, API: also part of test
+	@python -m pytest --numprocesses auto --dist loadfile tests/contract
+
+release-api: .venv/installed ## the API as it is now is what clients were promised: docs/openapi.json
+	@PYTHONPATH=.:tests/contract python tests/contract/test_api_contract.py
+
+PROMTOOL := docker run --rm --volume $(CURDIR)/ops/prometheus:/etc/prometheus:ro --workdir /etc/prometheus \
+  --entrypoint promtool prom/prometheus:v2.42.0
+
+alerts: ## the rules of the alerts: each fires where it is due, and nowhere else
+	@$(PROMTOOL) check config prometheus.yml
+	@$(PROMTOOL) test rules alerts_test.yml
+
+audit: images .venv/installed ## known vulnerabilities, secrets in the tree, the images' packages
+	@python -m ops.audit
+
+lint: .venv/installed ## style, types and workflows
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@zizmor --offline --quiet --persona=pedantic .github/workflows
 
 format: .venv/installed ## put the code into shape
 	@ruff check --fix .
@@ -147,9 +193,17 @@ screenshot: .venv/installed chromium ## docs/screenshot.png, of this clone's pag
 	@python -m page
 	@python -m bench.screenshot
 
-lock: .venv/installed ## renew requirements.txt from pyproject.toml
-	@uv pip compile -q pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.txt
+backtest: .venv/installed ## how often the loop is wrong: docs/decisions.md, made anew; hours
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -W ignore -m backtest
+
+UV_COMPILE := uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+# The images' packages are some of the environment's, at the same versions.
+lock: .venv/installed ## renew the locked packages of environment and images from pyproject.toml
+	@$(UV_COMPILE) pyproject.toml --group dev -o requirements.txt
+	@$(UV_COMPILE) --group serve -c requirements.txt -o serve/requirements.txt
+	@$(UV_COMPILE) --group registry -c requirements.txt -o ops/mlflow/requirements.txt
 
 relock: .venv/installed ## renew dvc.lock as a bare clone of the last commit gets it
 	@clone=$$(mktemp -d) && git clone --quiet . $$clone && ln -s $(CURDIR)/.venv $$clone/.venv \

@@ -78,6 +78,24 @@ def test_yaml_is_read_as_dvc_reads_it_so_that_no_is_a_text(tmp_path: Path) -> No
     assert params.read(path) == {"data": {"positive": "no", "id": "007x"}}
 
 
+def test_the_environment_goes_before_the_section_of_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, text in (
+        ("HOST", "127.0.0.2"),
+        ("WORKERS", "4"),
+        ("FOLDER", ""),
+        ("ONLINE_STORE", "1"),
+    ):
+        monkeypatch.setenv(f"SERVE_{name}", text)
+    found, file = params.serve(), params.read()["serve"]
+    assert (found.host, found.workers, found.online_store) == ("127.0.0.2", 4, "1")
+    assert (found.folder, found.interval_seconds) == (file["folder"], file["interval_seconds"])
+    monkeypatch.setenv("SERVE_WORKERS", "two: {")
+    with pytest.raises(UserError, match=r"serve\.workers is 'two: \{'"):
+        params.serve()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -6,6 +6,7 @@ against what dvc.yaml declares, so that no parameter is read in secret.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -218,8 +219,28 @@ def _sentences(kind: type[Section], name: str, error: ValidationError) -> list[s
 
 
 def serve() -> Serve:
-    """Section ``serve``."""
-    return parse(Serve, "serve", read().get("serve"))
+    """Section ``serve``; ``SERVE_HOST`` and so on in the environment go before params.yaml.
+
+    A container listens elsewhere than a clone, and an address with a password stands in no file.
+    """
+    return parse(Serve, "serve", from_environment(Serve, read().get("serve")))
+
+
+def from_environment(kind: type[Section], value: Any) -> Any:
+    """A section with the keys that the environment gives; an empty variable gives none."""
+    name = kind.__name__.upper()
+    found = {key: os.environ.get(f"{name}_{key.upper()}") for key in kind.model_fields}
+    given = {key: _value(kind, key, text) for key, text in found.items() if text}
+    return {**value, **given} if given and isinstance(value, dict) else value
+
+
+def _value(kind: type[Section], key: str, text: str) -> Any:
+    if kind.model_fields[key].annotation is str:
+        return text  # a password may look like YAML
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        return text  # which is refused by its key
 
 
 def data() -> Data:

@@ -1,0 +1,1 @@
+"""What runs the system elsewhere: images, alerts, backup, audit."""

@@ -1,0 +1,254 @@
+"""`make smoke`: the images as they were built, on a real Postgres, through a model's whole life.
+
+The tests are the steps of one story and stand in its order; nothing is trained.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import by_hand
+import pytest
+import registry_fixtures
+import stack
+from clone import Clone
+from stack import Stack, ask, until
+
+from stages.shared import params
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow and scikit-learn warn about their own
+
+# Where the registry says that files lie.
+PLACES = """
+from stages.registry import connection
+with connection.asking() as client:
+    experiments = client.search_experiments()
+    runs = client.search_runs([experiment.experiment_id for experiment in experiments])
+print(*(e.artifact_location for e in experiments), *(run.info.artifact_uri for run in runs))
+"""
+
+
+@dataclass
+class Story:
+    """The stack, a clone on the host beside it, and what was promoted from there."""
+
+    stack: Stack
+    clone: Clone
+    answers: dict[int, list[float]] = field(default_factory=dict)
+    bare: list[float] = field(default_factory=list)  # seconds: see `bare`
+    customers: list[dict[str, Any]] = field(
+        default_factory=lambda: by_hand.rows(params.data().features)
+    )
+
+    def promote(self, slope: float) -> int:
+        """Promote a model that was written by hand, as a person on the host does."""
+        there = registry_fixtures.Clone(self.clone.root)
+        before = max(self.answers, default=None)
+        _, said = by_hand.put(there, slope, before)
+        self.clone.make("promote", MLFLOW_TRACKING_URI=self.stack.registry)
+        outcome, version = self.clone.outcome()
+        assert outcome == "promoted"
+        assert version is not None
+        self.answers[version] = said
+        return version
+
+    def served(self) -> int | None:
+        """The version that answers at the moment; its answers must be those of that model."""
+        status, said = ask(self.stack.api, "/predict", {"instances": self.customers})
+        if status != 200:
+            return None
+        now = [one["churn_probability"] for one in said["predictions"]]
+        version: int = said["model_version"]
+        assert now == pytest.approx(self.answers[version], abs=1e-9)
+        return version
+
+    def wait_served(self, version: int) -> None:
+        """Wait until a version answers."""
+        until(lambda: self.served() == version, f"version {version} is served")
+
+
+@pytest.fixture(scope="module")
+def story(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Story]:
+    for one in stack.running(request, "postgres", "mlflow", "api"):
+        yield Story(one, Clone(tmp_path_factory.mktemp("host") / "clone"))
+
+
+def test_a_server_without_a_model_is_alive_and_not_ready(story: Story) -> None:
+    assert ask(story.stack.api, "/health")[0] == 200
+    status, said = ask(story.stack.api, "/ready")
+    assert (status, said["ready"]) == (503, False)
+    assert ask(story.stack.api, "/predict", story.customers[0])[0] == 503
+
+
+def test_a_model_that_is_promoted_on_the_host_is_served_in_the_container(story: Story) -> None:
+    version = story.promote(1.0)
+    story.wait_served(version)
+    status, said = ask(story.stack.api, "/ready")
+    assert (status, said["model_version"], said["problem"]) == (200, version, None)
+
+
+def test_prometheus_can_read_what_the_workers_counted(story: Story) -> None:
+    page = ask(story.stack.api, "/metrics")[1]
+    assert 'churn_requests_total{route="/predict",status="200"}' in page
+    assert "churn_model_version{pid=" in page
+
+
+def test_no_client_sees_a_path_of_the_registrys(story: Story) -> None:
+    found = story.clone.run("python", "-c", PLACES, MLFLOW_TRACKING_URI=story.stack.registry)
+    assert {place.partition("/")[0] for place in found.split()} == {"mlflow-artifacts:"}
+
+
+def test_the_next_model_is_served_without_a_restart(story: Story) -> None:
+    container = story.stack.container("api")
+    story.wait_served(story.promote(2.0))
+    assert story.stack.container("api") == container
+
+
+def test_a_server_that_is_killed_comes_back_with_the_same_answers(story: Story) -> None:
+    version, container = max(story.answers), story.stack.container("api")
+    before = started(container)
+    story.stack.kill("api")
+    until(lambda: started(container) != before, "the engine restarts the container")
+    story.wait_served(version)
+
+
+def test_the_server_goes_on_without_its_registry_and_through_a_restart(story: Story) -> None:
+    version = max(story.answers)
+    story.stack.compose("stop", "--timeout", "5", "mlflow")
+    until(lambda: ask(story.stack.api, "/ready")[1]["problem"], "/ready names the trouble")
+    assert story.served() == version
+    story.stack.compose("restart", "--timeout", "15", "api")
+    story.wait_served(version)
+    assert ask(story.stack.api, "/ready")[0] == 200
+
+
+def test_the_volumes_survive_down_and_up(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
+    version = max(story.answers)
+    story.stack.compose("down")
+    in_containers = seconds_until(lambda: story.served() == version, story.stack.up)
+    story.stack.wait_healthy("mlflow")
+    said = story.clone.make("history", MLFLOW_TRACKING_URI=story.stack.registry)
+    assert f"{len(story.answers)} events, chain verified" in said
+    story.bare = bare(story, version)
+    with capsys.disabled():
+        report("last model at hand", in_containers, story.bare[1])
+
+
+def test_a_server_with_nothing_at_hand_takes_its_model_from_the_registry(
+    story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = max(story.answers)
+    story.stack.compose("down")
+    volume = f"{story.stack.name}_serving"
+    subprocess.run(["docker", "volume", "rm", volume], check=True, capture_output=True)
+    in_containers = seconds_until(lambda: story.served() == version, story.stack.up)
+    with capsys.disabled():
+        report("from nothing, with MLflow and Postgres", in_containers, story.bare[0])
+
+
+def test_a_rollback_on_the_host_is_served_in_the_container(story: Story) -> None:
+    story.stack.wait_healthy("mlflow")
+    story.clone.make("rollback", MLFLOW_TRACKING_URI=story.stack.registry)
+    story.wait_served(1)
+
+
+def test_the_servers_image_has_nothing_that_only_training_needs(
+    story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = "import importlib.util as u; print(*(n for n in {} if u.find_spec(n)))"
+    training = ("pandas", "pyarrow", "sklearn", "skops", "evidently", "dvc", "pip", "pytest")
+    found = story.stack.compose("exec", "-T", "api", "python", "-c", asked.format(training))
+    assert found.split() == []
+    image, base = size("churn-api"), size("python:3.11-slim-bookworm")
+    files = (p for p in Path(sys.prefix).rglob("*") if p.is_file() and p.suffix != ".pyc")
+    everything = sum(path.lstat().st_size for path in files)
+    with capsys.disabled():
+        print(
+            f"\nsmoke: the API's image is {image / 1e6:.0f} MB, {(image - base) / 1e6:.0f} of them "
+            f"on top of its base; the full environment is {everything / 1e6:.0f} MB"
+        )
+    assert image - base <= everything / 4
+
+
+def test_the_server_runs_without_rights(story: Story) -> None:
+    who = story.stack.compose("exec", "-T", "api", "python", "-c", "import os; print(os.getuid())")
+    assert who.strip() == "10001"
+    write = ["python", "-c", "open('/app/models/new', 'w')"]
+    assert "Read-only" in story.stack.compose("exec", "-T", "api", *write, check=False)
+    kept = subprocess.run(
+        ["docker", "history", "--no-trunc", "churn-api"], capture_output=True, text=True, check=True
+    )
+    assert story.stack.password not in kept.stdout
+
+
+# --- helpers -----------------------------------------------------------------------------------
+
+
+def size(image: str) -> int:
+    """Bytes of an image."""
+    asked = ["docker", "image", "inspect", "--format", "{{.Size}}", image]
+    return int(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+
+
+def started(container: str) -> str:
+    """When the engine last started a container."""
+    asked = ["docker", "inspect", "--format", "{{.State.StartedAt}}", container]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def seconds_until(true: Callable[[], bool], begin: Callable[[], None]) -> float:
+    """Seconds from ``begin``, which may end later, to the first time that something is true."""
+    start = time.perf_counter()
+    thread = threading.Thread(target=begin)
+    thread.start()
+    until(true, "the first answer", 0.02)
+    took = time.perf_counter() - start
+    thread.join()
+    return took
+
+
+def bare(story: Story, version: int) -> list[float]:
+    """The same without containers: `python -m serve` in the clone, with nothing, and once more."""
+    port = stack.free_port()
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": story.stack.registry}
+
+    def serve() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "serve", f"--port={port}"],
+            cwd=story.clone.root, env=environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def answers() -> bool:
+        status, said = ask(port, "/predict", story.customers[0])
+        return status == 200 and said["model_version"] == version
+
+    took = []
+    for _ in range(2):  # the first time it fetches the model
+        start = time.perf_counter()
+        process = serve()
+        until(answers, "the first answer", 0.02)
+        took.append(time.perf_counter() - start)
+        process.terminate()
+        process.wait()
+    return took
+
+
+def report(what: str, containers: float, without: float) -> None:
+    """Print the figures of a start."""
+    print(
+        f"\nsmoke: from `up` to the first answer, {what}: {containers:.1f} s; "
+        f"without containers {without:.1f} s; ratio {containers / without:.1f}"
+    )

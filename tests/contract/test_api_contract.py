@@ -1,0 +1,166 @@
+"""API contract: the OpenAPI document against the last released one, docs/openapi.json.
+
+A release that breaks clients on purpose writes that file anew: `make release-api`, and a line in
+the changelog.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from breaking import breaking
+
+from serve import document
+from stages.shared import contract, files, params
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serve.current import Model
+
+RELEASED = files.ROOT / "docs" / "openapi.json"
+
+
+def described() -> dict[str, Any]:
+    """The document of the contract in params.yaml, as it goes through JSON."""
+    data = params.data()
+    facts = {"id": data.id, "features": contract.to_dict(data.features)}
+    model = cast("Model", SimpleNamespace(version=1, facts=facts))
+    found: dict[str, Any] = json.loads(json.dumps(document.openapi(model)))
+    return found
+
+
+@pytest.fixture
+def released() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RELEASED.read_text())
+    return found
+
+
+def test_nothing_breaks_a_client_of_the_last_release(released: dict[str, Any]) -> None:
+    assert breaking(released, described()) == []
+
+
+def schemas(document: Any) -> Any:
+    return document["components"]["schemas"]
+
+
+def predict(document: Any) -> Any:
+    return document["paths"]["/predict"]["post"]
+
+
+def without(mapping: Any, key: str) -> Any:
+    return mapping.pop(key)
+
+
+PLANTED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "an address is gone": (lambda d: without(d["paths"], "/ready"), "GET /ready is gone"),
+    "another method": (
+        lambda d: d["paths"].update({"/model": {"put": d["paths"]["/model"]["get"]}}),
+        "GET /model is gone",
+    ),
+    "another media type": (
+        lambda d: predict(d)["requestBody"].update(content={"text/csv": {"schema": {}}}),
+        "takes no application/json any more",
+    ),
+    "an answer is gone": (lambda d: without(predict(d)["responses"], "200"), "never answers 200"),
+    "a field of the answer is gone": (
+        lambda d: (
+            without(schemas(d)["Prediction"]["properties"], "churn_probability"),
+            schemas(d)["Prediction"]["required"].remove("churn_probability"),
+        ),
+        "may lack 'churn_probability'",
+    ),
+    "a field of the answer has another type": (
+        lambda d: schemas(d)["Prediction"]["properties"]["churn"].update(type="string"),
+        "churn may be string",
+    ),
+    "a probability may be a percentage": (
+        lambda d: schemas(d)["Prediction"]["properties"]["churn_probability"].update(maximum=100),
+        "maximum of 100",
+    ),
+    "a new field is required": (
+        lambda d: (
+            schemas(d)["Customer"]["properties"].update(age={"type": "number"}),
+            schemas(d)["Customer"]["required"].append("age"),
+        ),
+        "may lack 'age'",
+    ),
+    "a field of the request is refused": (
+        lambda d: (
+            without(schemas(d)["Customer"]["properties"], "basket"),
+            schemas(d)["Customer"]["required"].remove("basket"),
+        ),
+        "may have 'basket', which is refused",
+    ),
+    "a range is narrower": (
+        lambda d: schemas(d)["Customer"]["properties"]["recency_days"].update(maximum=90),
+        "where 90 was agreed",
+    ),
+    "a value is not allowed any more": (
+        lambda d: schemas(d)["Customer"]["properties"]["basket"]["enum"].remove("many"),
+        "may be ['many']",
+    ),
+    "null is not allowed any more": (
+        lambda d: schemas(d)["Customer"]["properties"]["recency_days"].update(type="number"),
+        "may be null or number",
+    ),
+    "a customer by id alone is refused": (
+        lambda d: predict(d)["requestBody"]["content"]["application/json"]["schema"]["anyOf"].pop(
+            1
+        ),
+        "the request",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_change_that_breaks_clients_is_found_and_named(
+    released: dict[str, Any], fault: str
+) -> None:
+    change, named = PLANTED[fault]
+    broken = copy.deepcopy(released)
+    change(broken)
+    found = breaking(released, broken)
+    assert any(named in reason for reason in found), found
+
+
+HARMLESS: dict[str, Callable[[Any], Any]] = {
+    "nothing": lambda _: None,
+    "a new address": lambda d: d["paths"].update({"/new": d["paths"]["/model"]}),
+    "a new field of the answer": lambda d: schemas(d)["Prediction"]["properties"].update(
+        why={"type": "string"}
+    ),
+    "a new field that need not be sent": lambda d: schemas(d)["Customer"]["properties"].update(
+        age={"type": "number"}
+    ),
+    "a wider range": lambda d: schemas(d)["Customer"]["properties"]["recency_days"].update(
+        maximum=365
+    ),
+    "one more value": lambda d: schemas(d)["Customer"]["properties"]["basket"]["enum"].append("x"),
+    "a new error": lambda d: predict(d)["responses"].update({"429": {"description": "later"}}),
+    "other words": lambda d: predict(d).update(summary="Otherwise."),
+}
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+def test_what_a_client_does_not_notice_breaks_nothing(
+    released: dict[str, Any], change: str
+) -> None:
+    changed = copy.deepcopy(released)
+    HARMLESS[change](changed)
+    assert breaking(released, changed) == []
+
+
+def test_what_is_not_understood_is_not_judged(released: dict[str, Any]) -> None:
+    changed = copy.deepcopy(released)
+    schemas(changed)["Prediction"]["properties"]["churn"]["not"] = {"enum": [True]}
+    with pytest.raises(ValueError, match="'not'"):
+        breaking(released, changed)
+
+
+if __name__ == "__main__":
+    files.write_json(RELEASED, described())

@@ -1,0 +1,51 @@
+"""The audit: what was not looked at is not clean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ops import audit
+
+FLAW = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.1"]}
+CLEAN: dict[str, Any] = {"name": "flask", "version": "3", "vulns": []}
+FLAWED: dict[str, Any] = {"name": "Some.Name", "version": "2", "vulns": [FLAW]}
+SKIPPED: dict[str, Any] = {"name": "numpy", "skip_reason": "not found"}
+
+
+def judged(*dependencies: dict[str, Any], **accepted: str) -> list[str]:
+    reasons = {name.replace("_", "-"): why for name, why in accepted.items()}
+    return audit.judge({"dependencies": dependencies}, ["flask", "some-name"], reasons)
+
+
+def test_all_looked_at_and_nothing_found_is_clean() -> None:
+    assert judged(CLEAN, {**FLAWED, "vulns": []}) == []
+
+
+def test_a_vulnerability_is_named_with_what_mends_it() -> None:
+    assert judged(CLEAN, FLAWED) == ["Some.Name has PYSEC-1; mended in: 2.1"]
+
+
+@pytest.mark.parametrize("name", ["PYSEC_1", "CVE_1"])
+def test_what_cannot_be_mended_has_a_line_of_reason(name: str) -> None:
+    assert judged(CLEAN, FLAWED, **{name: "we never call it"}) == []
+    assert judged(CLEAN, FLAWED, **{name: ""}) != []
+
+
+def test_a_reason_without_a_flaw_is_taken_out() -> None:
+    (found,) = judged(CLEAN, {**FLAWED, "vulns": []}, CVE_1="we never call it")
+    assert "no package has CVE-1 any more" in found
+
+
+@pytest.mark.parametrize("report", [[], [CLEAN], [CLEAN, SKIPPED]])
+def test_what_was_not_looked_at_is_not_clean(report: list[dict[str, Any]]) -> None:
+    (found,) = judged(*report)
+    assert found.startswith("nothing is known of ")
+
+
+def test_names_are_compared_as_package_indexes_do() -> None:
+    assert audit.locked("A_b.C==1.0 \\\n  --hash=x\nd==2 ; python_version < '3'\n") == {
+        "a-b-c": "1.0",
+        "d": "2",
+    }
