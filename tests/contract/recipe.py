@@ -41,7 +41,7 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     "hist_gradient_boosting": {"max_iter": 40, "learning_rate": 0.1, "early_stopping": False},
     "logistic_regression": {"C": 1.0},
 }
-_EVALUATE = {"gate_f1": 0.0, "confidence": 0.95, "resamples": 100, "seed": 1}
+_EVALUATE = {"gate_f1": 0.0, "confidence": 0.95}
 
 
 def rows(seed: int) -> tuple[pa.Table, NDArray[np.int8]]:
@@ -75,7 +75,11 @@ def measured(estimator: str, seed: int, holdout: int = 0) -> dict[str, float]:
     others, left = rows(holdout)
     scores = candidate.churn_probability(model, contract.to_frame(others, FEATURES))
     found = evaluate.evaluate(
-        left, scores, threshold, params.parse(params.Evaluate, "evaluate", _EVALUATE)
+        left,
+        np.arange(ROWS),
+        scores,
+        threshold,
+        params.parse(params.Evaluate, "evaluate", _EVALUATE),
     )
     return {name: found[name] for name in METRICS}
 
