@@ -93,14 +93,21 @@ def check(data: Data, p: Drift) -> None:
     """Refuse what the two sections say against each other.
 
     Raises:
-        UserError: a column that is none, or windows that would be too old at once.
+        UserError: a column or a month that is none, or windows that would be too old at once.
     """
-    unknown = sorted(set(p.columns) - set(data.features))
-    if unknown:
-        raise UserError(
-            f"params.yaml: drift.columns names {unknown[0]!r}, which is no feature of the data: "
-            "take it out"
-        )
+    accepted = {f"drift.accepted.{month}": columns for month, columns in p.accepted.items()}
+    for key, columns in {"drift.columns": p.columns, **accepted}.items():
+        unknown = sorted(set(columns) - set(data.features))
+        if unknown:
+            raise UserError(
+                f"params.yaml: {key} names {unknown[0]!r}, which is no feature of the data: "
+                "take it out"
+            )
+    for month in p.accepted:
+        if not months.is_month(month):
+            raise UserError(
+                f"params.yaml: drift.accepted names {month!r}, which is no month: write YYYY-MM"
+            )
     if p.max_age_months <= data.label_delay:
         raise UserError(
             f"params.yaml: drift.max_age_months is {p.max_age_months}, but labels come after "

@@ -129,7 +129,6 @@ def test_what_was_rare_and_is_frequent_is_told_all_the_same() -> None:
     [
         pytest.param(
             NUMBER,
-            marks=pytest.mark.xfail(strict=True, reason="rounding makes a spread of its spread"),
         ),
         CATEGORY,
         BOOLEAN,

@@ -247,7 +247,7 @@ def _alarmed(state: State, step: Step, known: Sequence[Month]) -> State:
     tested = known[-1].name if known else state.tested
     by_labels = _alarms(step.label_tests)
     if by_labels:  # of the labels that are known already: there is nothing to wait for
-        return replace(state, tested=tested, pending=state.pending or by_labels[0])
+        return replace(state, tested=tested, pending=by_labels[0])
     waits = step.month if step.triggered else None
     return replace(state, tested=tested, pending=state.pending or waits)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 HALVES = "halves"  # the salt that tells the scorers' halves
-IMPORTANCE_ROWS = 5_000  # more tell no better what a column is worth
+IMPORTANCE_ROWS = 20_000  # more tell no better what a column is worth
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ def measure(before: Rows, now: Rows, seed: int) -> Movement:
     Returns:
         Effects and p-values. A value that is constant on both sides did not move: (0, 1).
     """
+    # From the first value on: a constant is then exactly 0, on both sides, whatever it was.
+    before, now = (Rows(side.values - before.values[0], side.customers) for side in (before, now))
     difference = now.values.mean(axis=0) - before.values.mean(axis=0)
     spread = before.values.std(axis=0)
     influence = _influence(before, now)

@@ -105,6 +105,7 @@ class Shop:
             files.write_bytes(folder / "1" / servable.TREES, trees)
         facts = {"version": 1, "digest": "0" * 64, "folder": "1", "since": "now", "id": DATA.id}
         facts |= {"features": contract.to_dict(DATA.features), "estimator": estimator}
+        facts |= {"files": servable.hashes(folder / "1")}
         place.replace_current(folder, facts | {"decision_threshold": 0.5})
         self.offline = servable.load(folder / "1")
 
