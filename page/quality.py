@@ -6,7 +6,6 @@ needed. What was measured once is remembered.
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,9 +30,9 @@ REMEMBERED = "quality.json"  # in data/memory
 POINTS, BINS = 60, 10  # of a ROC curve; of a calibration curve
 _OURS = [
     "page.quality",
-    *(f"stages.shared.{name}" for name in ("servable", "split", "window")),
+    *(f"stages.shared.{name}" for name in ("ranking", "servable", "split", "window")),
 ]
-_THEIRS = ["numpy", "pyarrow"]
+_THEIRS = ["numpy", "pyarrow", "scipy"]
 
 
 class Measured:
@@ -103,28 +102,18 @@ def _numbers(column: pa.ChunkedArray) -> Any:
 
 
 def auc(churned: Labels, scores: Floats, confidence: float) -> dict[str, Any]:
-    """AUC with its interval (DeLong and others 1988); None where a class is missing.
+    """AUC with its interval, one row a customer (see `ranking`); None where a class is missing."""
+    from stages.shared import ranking  # SciPy takes half a second, and all may be remembered
 
-    The AUC is the mean, over who churned, of the share of the others that score lower; and likewise
-    the other way round. The variances of these shares are its error. One row is one customer.
-    """
     found: dict[str, Any] = {"n": len(churned), "auc": None, "low": None, "high": None}
-    left, stayed = np.sort(scores[churned == 1]), np.sort(scores[churned == 0])
-    if len(left) < 2 or len(stayed) < 2:
+    customers = np.arange(len(churned))
+    fewest = min(int(churned.sum()), len(churned) - int(churned.sum()))
+    if fewest < 2:
         return found
-    of_left, of_stayed = _share_below(left, stayed), 1 - _share_below(stayed, left)
-    middle = float(of_left.mean())
-    error = np.sqrt(of_left.var(ddof=1) / len(left) + of_stayed.var(ddof=1) / len(stayed))
-    arm = float(error) * NormalDist().inv_cdf((1 + confidence) / 2)
-    ends = {"auc": middle, "low": max(0.0, middle - arm), "high": min(1.0, middle + arm)}
+    estimate = ranking.auc_estimate(churned, scores)
+    low, high = ranking.interval(estimate, customers, confidence, fewest)
+    ends = {"auc": estimate.value, "low": max(0.0, low), "high": min(1.0, high)}
     return found | {name: files.rounded(end) for name, end in ends.items()}
-
-
-def _share_below(scores: Floats, others: Floats) -> Floats:
-    """For each score the share of the sorted others below it, ties counted half."""
-    below = np.searchsorted(others, scores, "left") + np.searchsorted(others, scores, "right")
-    found: Floats = below / (2 * len(others))
-    return found
 
 
 def roc(churned: Labels, scores: Floats) -> list[list[float]]:
