@@ -68,7 +68,11 @@ def test_an_experiment_that_is_applied_awaits_a_person_who_promotes_it(clone: Cl
 
 def test_the_table_of_experiments_has_what_differs_and_fits_160_columns(clone: Clone) -> None:
     said = clone.run(
-        "script", "-qec", "stty cols 160; make --no-print-directory experiments", "/dev/null"
+        "script",
+        "-qec",
+        "stty cols 160; make --no-print-directory experiments",
+        "/dev/null",
+        COLUMNS="160",  # whatever the tests were started in
     )
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in said.splitlines()]
     head = next(line for line in lines if "Experiment" in line)

@@ -141,3 +141,8 @@ def test_few_rows_prove_nothing(few: int) -> None:
     assert broken(before, [7.0] * few) is None
     assert broken(before[:few], now * 60) is None
     assert broken(before, [*now[:few] * 60, *[None] * 20]) is None or few > 90
+
+
+def test_a_price_that_was_one_for_all_and_rises_for_all_is_no_broken_feed() -> None:
+    assert broken([9.99] * 500, [11.99] * 500) is None
+    assert broken([True] * 55 + [False] * 445, [True] * 10 + [False] * 490, BOOLEAN) is None

@@ -27,7 +27,9 @@ _OURS = [
 ]  # fmt: skip
 _THEIRS = ["evidently", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy"]
 # The parameters that no answer depends on: they decide what follows from it.
-_OF_THE_FOLD = {"accepted", "holdout", "max_age_months", "min_rows", "trigger", "window_months"}
+_OF_THE_FOLD = {
+    "accepted", "growth", "holdout", "max_age_months", "min_rows", "trigger", "window_months",
+}  # fmt: skip
 
 
 class Comparisons:
@@ -73,7 +75,8 @@ class Comparisons:
             self._key("", [month], self._features_digest),
         )
         found: dict[str, dict[str, Any]] = self._answer(key, lambda: self._columns(against, month))
-        if month == self.newest and self._page:
+        # Of the window alone: a fold may ask about other months afterwards.
+        if month == self.newest and self._page and "page" not in self._used:
             if not (self._page.is_file() and self.recall("page") == key):
                 self._write_page(against, month)
             self.note("page", key)

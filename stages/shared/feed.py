@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 100  # of either side: fewer prove nothing
 MISSING = 0.25  # more of a month's values missing than of the window's
-STUCK = 0.98  # share of one value
-WAS_FREE = 0.9  # share of it in the window, at most
+STUCK = 0.995  # share of one value
+WAS_FREE = 0.9  # share of the window's most frequent value, at most
 RENAMED = 0.1  # share of rows that lost their value, and that got one never seen
 UNIT = 3.0  # factor between two units, at least (feet to metres 3.3, hours to minutes 60)
 # How well the values fit the window's once they are divided by that factor: the largest gap
@@ -59,13 +59,17 @@ def broken(window: pa.ChunkedArray, month: pa.ChunkedArray, feature: Feature) ->
 
 
 def _stuck(before: pa.ChunkedArray, now: pa.ChunkedArray) -> str | None:
-    counts = now.value_counts()
-    largest = int(np.argmax(counts.field("counts").to_numpy()))
-    value, share = counts[largest]["values"], counts[largest]["counts"].as_py() / len(now)
-    was = pc.sum(pc.equal(before, value)).as_py() / len(before)
-    if share >= STUCK and was <= WAS_FREE:
+    (value, share), (_, was_largest) = _most_frequent(now), _most_frequent(before)
+    if share >= STUCK and was_largest <= WAS_FREE:
+        was = pc.mean(pc.equal(before, value)).as_py()
         return f"{share:.0%} of its values are {value.as_py()!r}, {was:.0%} in the window"
     return None
+
+
+def _most_frequent(column: pa.ChunkedArray) -> tuple[pa.Scalar, float]:
+    counts = column.value_counts()
+    largest = int(np.argmax(counts.field("counts").to_numpy()))
+    return counts[largest]["values"], counts[largest]["counts"].as_py() / len(column)
 
 
 def _renamed(before: pa.ChunkedArray, now: pa.ChunkedArray) -> str | None:

@@ -81,7 +81,9 @@ def columns(
     Returns:
         For each feature ``importance``, whether it ``matters``, and, if so, ``p_value``.
     """
-    matters = {n: worth is None or worth[n] >= p.min_importance for n in names.features}
+    # Of nothing all columns are worth at least that much, whatever a shuffle says.
+    all_matter = worth is None or p.min_importance == 0
+    matters = {n: all_matter or (worth or {})[n] >= p.min_importance for n in names.features}
     codes = {name: world.codes[name] for name in names.features if matters[name]}
     now = coding.code(month, codes)
     moments, of_before, of_now = coding.moments(codes, world.coded, now)
