@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from test_server import free_port
 
 from serve import place, watch
-from stages.shared import candidate, scoring, window
+from stages.shared import candidate, scoring, servable, window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,7 @@ def put(clone: Clone, estimator: str) -> candidate.Candidate:
     folder.mkdir(exist_ok=True)
     watch.keep(source, folder / trained.digest)
     facts = {"version": 1, "digest": trained.digest, "folder": trained.digest, "since": "now"}
+    facts["files"] = servable.hashes(folder / trained.digest)
     place.replace_current(folder, facts | trained.card)
     return trained
 
