@@ -26,7 +26,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from serve import place
+from serve import place, watch
 from stages.shared import candidate, files, params
 
 ROUNDS, SECONDS, WORKERS = 5, 4, 2
@@ -75,8 +75,11 @@ def main() -> list[tuple[str, str, str]]:
     """Rows of the table: what, reached, asked."""
     if shutil.which("wrk") is None:
         raise SystemExit("bench: wrk is not installed: apt install wrk, or the like")
-    if place.read(files.home() / params.serve().folder, place.CURRENT) is None:
-        raise SystemExit("bench: no model was served here: type `make run`, then `make serve` once")
+    served = files.home() / params.serve().folder
+    served.mkdir(parents=True, exist_ok=True)
+    watch.Watcher(served).step()  # puts in place what production names, as `make serve` would
+    if place.read(served, place.CURRENT) is None:
+        raise SystemExit("bench: nothing is in production here: type `make run`")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bodies = write_bodies(folder)
