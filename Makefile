@@ -193,7 +193,7 @@ screenshot: .venv/installed chromium ## docs/screenshot.png, of this clone's pag
 	@python -m page
 	@python -m bench.screenshot
 
-backtest: .venv/installed ## how often the loop is wrong: docs/decisions.md, made anew; hours
+backtest: .venv/installed ## how often the loop is wrong: docs/decisions.md, made anew; an hour or more
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -W ignore -m backtest
 
 UV_COMPILE := uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 \
