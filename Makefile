@@ -203,7 +203,7 @@ UV_COMPILE := uv pip compile -q --universal --fork-strategy fewest --python-vers
 lock: .venv/installed ## renew the locked packages of environment and images from pyproject.toml
 	@$(UV_COMPILE) pyproject.toml --group dev -o requirements.txt
 	@$(UV_COMPILE) --group serve -c requirements.txt -o serve/requirements.txt
-	@$(UV_COMPILE) --group registry -c requirements.txt -o ops/mlflow/requirements.txt
+	@$(UV_COMPILE) --group tracking -c requirements.txt -o ops/mlflow/requirements.txt
 
 relock: .venv/installed ## renew dvc.lock as a bare clone of the last commit gets it
 	@clone=$$(mktemp -d) && git clone --quiet . $$clone && ln -s $(CURDIR)/.venv $$clone/.venv \

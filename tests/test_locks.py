@@ -31,7 +31,7 @@ def test_an_image_has_the_versions_that_are_tested(image: str) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "group"),
-    [("serve/requirements.txt", "serve"), ("ops/mlflow/requirements.txt", "registry")],
+    [("serve/requirements.txt", "serve"), ("ops/mlflow/requirements.txt", "tracking")],
 )
 def test_an_image_has_what_pyproject_names(lock: str, group: str) -> None:
     groups = tomllib.loads((files.ROOT / "pyproject.toml").read_text())["dependency-groups"]
