@@ -97,7 +97,7 @@ def _replaced(truth: Path, new: Path) -> Iterator[None]:
         truth.rename(old)
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C too; it goes on its way once the truth is back
         if old.exists():
             old.rename(truth)
         raise
