@@ -12,9 +12,11 @@ from stages.shared import files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from backtest.work import Piece
 
-LABELS_ROWS, LABELS_WORLDS = (1_000, 5_000), 200
+LABELS = ((1_000, 600), (5_000, 200))  # rows a month, and worlds
 # Months until a change is in what has arrived: columns at once, labels when they are known.
 VISIBLE = {"covariate": 0, "gradual": 0, "broken": 0, "concept": 3, "label": 3}
 # A gradual change is as large as the others only after months: these are there at once.
@@ -34,8 +36,8 @@ def rates() -> list[Piece]:
     for question in (*calibration.STILL, *calibration.MOVED):
         firsts = range(0, question.repetitions, work.AT_ONCE)
         asked += [("panels", (question, first)) for first in firsts]
-    for rows in LABELS_ROWS:
-        asked += [("labels", (rows, first)) for first in range(0, LABELS_WORLDS, work.AT_ONCE)]
+    for rows, worlds in LABELS:
+        asked += [("labels", (rows, first)) for first in range(0, worlds, work.AT_ONCE)]
     asked += [
         ("gate", (rows, gain)) for rows in calibration.GATE_ROWS for gain in calibration.GATE_GAINS
     ]
@@ -95,18 +97,24 @@ def _labels(found: dict[Piece, Any], rate: float) -> list[dict[str, Any]]:
     return [{"rows": rows} | calibration.rates(a, rate) for rows, a in of_rows.items()]
 
 
-def at_the_same_trainings(of_scenario: dict[str, Any], policy: str = "ours") -> float:
-    """The regret of retraining every k months at the number of trainings of a policy.
+def at_the_same_trainings(of_scenario: dict[str, Any]) -> list[float]:
+    """The regret of retraining every k months at the number of trainings of ours.
 
-    The figures of k = 1, 2, 3, ... are joined by straight lines.
+    A history at a time; the figures of k = 1, 2, 3, ... are joined by straight lines.
     """
-    fixed = sorted(
-        (of_it["trainings"], of_it["regret"])
-        for name, of_it in of_scenario.items()
-        if name.startswith("every ")
-    )
-    trainings, regrets = zip(*fixed, strict=True)
-    return float(np.interp(of_scenario[policy]["trainings"], trainings, regrets))
+    fixed = [of_it for name, of_it in of_scenario.items() if name.startswith("every ")]
+    found = []
+    for place, trainings in enumerate(of_scenario["ours"]["all_trainings"]):
+        line = sorted((f["all_trainings"][place], f["regrets"][place]) for f in fixed)
+        at, regrets = np.asarray(line).T
+        found.append(float(np.interp(trainings, at, regrets)))
+    return found
+
+
+def behind(of_scenario: dict[str, Any], regrets: Sequence[float]) -> NDArray[np.float64]:
+    """How much more regret ours has than others have in the same histories, one by one."""
+    found: NDArray[np.float64] = np.subtract(of_scenario["ours"]["regrets"], regrets)
+    return found
 
 
 def overall(

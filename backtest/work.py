@@ -61,7 +61,7 @@ def run(pieces: Sequence[Piece], workers: int, say: Callable[[str], None]) -> di
             what, arguments = running[future]
             named = arguments[0].name if what == "history" else arguments[0]
             say(f"{done} of {len(todo)}: {what} {named}; some {left / 60:.0f} min left")
-    return found
+    return {piece: found[piece] for piece in pieces}  # in whatever order they were done
 
 
 def _code(path: Path) -> str:

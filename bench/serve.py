@@ -31,6 +31,9 @@ from stages.shared import candidate, files, params
 
 ROUNDS, SECONDS, WORKERS = 5, 4, 2
 MANY = 10_000
+# Seconds after a load: wrk leaves with its last requests unanswered, and a slow server still works
+# on 64 of them while the next one is measured.
+SILENCE = 2
 OURS, CONSTANT, FOURTH = 8431, 8432, 8434
 MLFLOW, MLSERVER = "mlflow models serve", "MLServer"
 PEERS = {MLFLOW: 8433, MLSERVER: 8435}  # they speak one protocol
@@ -230,6 +233,7 @@ def load(
     said = subprocess.run(
         command, env=environment, check=True, capture_output=True, text=True
     ).stdout
+    time.sleep(SILENCE)
     if "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"bench: {path} of port {port} refused requests: {said}")
     words = [line.replace(":", "").split() for line in said.splitlines() if line.strip()]

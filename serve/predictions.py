@@ -46,9 +46,7 @@ class Predictions:
         Raises:
             Problem: 400, 404, 422 or 503.
         """
-        now, given = self.model(), body.parse(sent)
-        if type(given) is not dict:
-            raise Problem(422, "the body is not a JSON object")
+        now, given = self.model(), _object(sent)
         if "instances" in given and "instances" not in now.contract.names:
             return self._many(now, given, sent)
         return self._one(now, given, sent)
@@ -59,18 +57,11 @@ class Predictions:
         Raises:
             Problem: 400, 404, 422 or 503.
         """
-        now, given = self.model(), body.parse(sent)
-        if type(given) is not dict:
-            raise Problem(422, "the body is not a JSON object")
+        now, given = self.model(), _object(sent)
         values = self._values(now, given, sent)
         probability = now.servable.one(values)
-        return {
-            "id": given.get(now.contract.customer),
-            "churn_probability": probability,
-            "churn": probability >= now.threshold,
-            "model_version": now.version,
-            **self._explanations.explain(now, values),
-        }
+        found = _prediction(now, given, probability)
+        return found | self._explanations.explain(now, values)
 
     def invocations(self, sent: bytes) -> dict[str, Any]:
         """The labels of many customers, in MLflow's protocol.
@@ -84,14 +75,9 @@ class Predictions:
 
     def _one(self, now: Model, given: dict[str, Any], sent: bytes) -> dict[str, Any]:
         probability = now.servable.one(self._values(now, given, sent))
-        churns = probability >= now.threshold
-        self._metrics.predicted(churns, not churns)
-        return {
-            "id": given.get(now.contract.customer),
-            "churn_probability": probability,
-            "churn": churns,
-            "model_version": now.version,
-        }
+        found = _prediction(now, given, probability)
+        self._metrics.predicted(found["churn"], not found["churn"])
+        return found
 
     def _values(self, now: Model, given: dict[str, Any], sent: bytes) -> list[Any]:
         """The values of one customer: those that are given, or the stored ones of the id alone."""
@@ -130,3 +116,19 @@ class Predictions:
             churned = sum(one["churn"] for one in predictions)
         self._metrics.predicted(churned, len(rows) - churned)
         return {"predictions": predictions, "model_version": now.version}
+
+
+def _object(sent: bytes) -> dict[str, Any]:
+    found = body.parse(sent)
+    if type(found) is not dict:
+        raise Problem(422, "the body is not a JSON object")
+    return found
+
+
+def _prediction(now: Model, given: dict[str, Any], probability: float) -> dict[str, Any]:
+    return {
+        "id": given.get(now.contract.customer),
+        "churn_probability": probability,
+        "churn": probability >= now.threshold,
+        "model_version": now.version,
+    }
