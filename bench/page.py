@@ -19,7 +19,11 @@ from stages.registry import ledger
 from stages.shared import files
 
 MONTHS, COLUMNS, RUNS = 36, 200, 7
-LIMIT, SHARE = 0.1, 0.3
+LIMIT = 0.1
+_LABELS = {
+    "what": "the label rate", "p_value": 0.2, "effect": 0.01, "auc_window": 0.73,
+    "auc_month": 0.72, "rate_window": 0.2, "rate_month": 0.21, "alarm": False,
+}  # fmt: skip
 # Resolves when it has been painted, whether or not that was before.
 PAINT = """new Promise(done => new PerformanceObserver(list => done(list.getEntries()[0].startTime))
     .observe({type: "paint", buffered: true}))"""
@@ -56,7 +60,7 @@ def facts(months: int = MONTHS, columns: int = COLUMNS, *, drifted: bool = True)
         as_of="2024-01-31T08:00:00+00:00",
         next_step="make month && make repro",
         outcome="undecided" if events else None,
-        drift={"window": named[-6:], "pending": None, "months": steps},
+        drift={"trigger": "evidence", "window": named[-6:], "pending": None, "months": steps},
         candidate={"digest": "f" * 64, "estimator": "hist_gradient_boosting", "window": named[-6:]},
         evaluate={"auc": 0.73, "auc_interval": [0.71, 0.75], "log_loss": 0.55, "n": 2000},
         compare=_compare(version),
@@ -91,19 +95,26 @@ def _step(
             "value": round(value, 6),
             "threshold": LIMIT,
             "drifted": value >= LIMIT,
+            "importance": round(0.02 / (i + 1), 6),
+            "matters": i < 20,
+            "p_value": (0.0001 if value >= LIMIT else 0.3) if i < 20 else None,
+            "alarm": value >= LIMIT and wild and i < 20,
         }
     moved = [name for name, column in measured.items() if column["drifted"]]
     share = len(moved) / columns if judged else None
+    alarmed = any(column["alarm"] for column in measured.values())
     return {
         "month": named[n],
         "rows": 10_000,
         "window": named[max(0, n - 8) : max(1, n - 2)] if judged else None,
         "share": share,
-        "threshold": SHARE,
-        "triggered": bool(share is not None and share >= SHARE),
+        "threshold": 0.3,
+        "triggered": alarmed,
         "renewed": n % 7 == 6,
         "reason": "made up",
         "columns": measured,
+        "label_tests": {named[n - 3]: _LABELS} if judged else {},
+        "broken": {},
         "labels": "known" if n < len(named) - 3 else "not due yet",
     }
 

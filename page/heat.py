@@ -42,16 +42,15 @@ def heat(facts: Facts) -> dict[str, Any]:
 
 
 def _by_p_value(judged: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The methods whose values are p-values: they drift where they are small."""
+    """The methods whose values are p-values: they have drifted where they are small."""
     return {
         column["method"]
         for step in judged
         for column in step["columns"].values()
         if column.get("value") is not None
         and column.get("threshold") is not None
-        and "alarm" not in column
-        and column.get("drifted")
-        and column["value"] < column["threshold"]
+        # A distance has drifted from its limit on, a p-value below it.
+        and bool(column.get("drifted")) == (column["value"] < column["threshold"])
     }
 
 

@@ -20,16 +20,21 @@ MOST_VERSIONS = 12  # that the training windows are shown of; the newest ones
 def world(facts: Facts) -> dict[str, Any]:
     """Whether the world still is the one that the model was trained on, in a sentence or two."""
     steps = facts.drift.get("months", [])
-    judged = [step for step in steps if step.get("share") is not None]
+    judged = [s for s in steps if s.get("share") is not None or s.get("triggered")]
     if not judged:
-        return {"sentence": "No month has been held against a training window yet.", "empty": True}
+        said = "No month has been held against a training window yet."
+        return {"sentence": said, "empty": True, "rows": _month_rows(facts)}
     newest = judged[-1]
-    moved = f"{newest['share']:.0%} of its columns moved, {words.drift(newest)}."
+    moved = words.drift(newest, share_decides=words.by_share(facts.drift)) + "."
+    if newest.get("share") is not None:
+        moved = f"{newest['share']:.0%} of its columns moved, {moved}"
     if newest.get("triggered"):
         said = f"No: {newest['month']} has left the window: {moved}"
     else:
         said = f"Yes: {newest['month']} looks like {words.span(newest['window'])}: {moved}"
     said += _of_labels(newest)
+    for column, why in (steps[-1].get("broken") or {}).items():
+        said += f" {steps[-1]['month']} cannot be judged: the feed of {column} is broken: {why}."
     pending = facts.drift.get("pending")
     if pending:
         said += f" The drift of {pending} waits for that month's labels before a model is trained."
@@ -40,7 +45,7 @@ def world(facts: Facts) -> dict[str, Any]:
 
 def _month_rows(facts: Facts) -> list[dict[str, str]]:
     """The table behind the time line; the newest month first."""
-    measured = {one["month"]: one for one in facts.quality}
+    measured, limited = {one["month"]: one for one in facts.quality}, words.by_share(facts.drift)
     rows = []
     for step in reversed(facts.drift.get("months", [])):
         found = measured.get(step["month"])
@@ -54,13 +59,19 @@ def _month_rows(facts: Facts) -> list[dict[str, str]]:
                 "month": step["month"],
                 "rows": f"{step['rows']:,}" if "rows" in step else "",
                 "labels": step.get("labels", ""),
-                "share": "" if share is None else f"{share:.0%} of {step['threshold']:.0%}",
+                "share": _share(share, step.get("threshold") if limited else None),
                 "drifted": "drifted" if step.get("triggered") else "",
                 "reason": step.get("reason", ""),
                 "quality": quality,
             }
         )
     return rows
+
+
+def _share(share: float | None, limit: float | None) -> str:
+    if share is None:
+        return ""
+    return f"{share:.0%}" if limit is None else f"{share:.0%}, limit {limit:.0%}"
 
 
 def _of_labels(step: Mapping[str, Any]) -> str:
@@ -81,7 +92,10 @@ def time_line(facts: Facts, state: ledger.State) -> dict[str, Any]:
     names = between(min(steps), max(steps))
     return {
         "empty": False,
-        "months": [_of_month(name, steps.get(name, {})) for name in names],
+        "months": [
+            _of_month(name, steps.get(name, {}), limited=words.by_share(facts.drift))
+            for name in names
+        ],
         "marks": marks(facts, state, set(names)),
         "quality": _of_quality(facts.quality),
         "windows": list(_of_windows(facts, names)),
@@ -94,12 +108,12 @@ def between(first: str, last: str) -> list[str]:
     return [f"{n // 12:04d}-{n % 12 + 1:02d}" for n in numbers]
 
 
-def _of_month(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
+def _of_month(name: str, step: Mapping[str, Any], *, limited: bool) -> dict[str, Any]:
     share = step.get("share")
     return {
         "month": name,
         "share": share,
-        "threshold": None if share is None or words.by_evidence(step) else step["threshold"],
+        "threshold": step["threshold"] if limited and share is not None else None,
         "drifted": bool(step.get("triggered")),
     }
 

@@ -27,7 +27,7 @@ def now(facts: Facts, events: Sequence[ledger.Event], state: ledger.State) -> di
     known = ledger.evidence(events, state.digest)
     return {
         "headline": f"Version {state.production} is in production",
-        "lede": f"Since {words.moment(since.when)}; {word(since)}: {since.why}.".replace("..", "."),
+        "lede": f"Since {words.moment(since.when)}; {word(since)}: {since.why.rstrip('.')}.",
         "tiles": [
             *_evidence_tile(known, facts),
             *_window_tile(known, facts),
@@ -95,7 +95,8 @@ def _drift_tile(facts: Facts) -> Iterator[dict[str, str]]:
         yield _tile(f"Drift in {newest['month']}", "not measured", newest.get("reason", ""))
         return
     drifted = sum(bool(c.get("drifted")) for c in newest.get("columns", {}).values())
-    note = f"{drifted} of {len(newest.get('columns', {}))} columns moved; {words.drift(newest)}"
+    note = f"{drifted} of {len(newest.get('columns', {}))} columns moved; "
+    note += words.drift(newest, share_decides=words.by_share(facts.drift))
     state = "past" if newest.get("triggered") else "fine"
     yield _tile(f"Drift in {newest['month']}", f"{newest['share']:.0%}", note, state)
 

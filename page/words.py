@@ -27,16 +27,16 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def by_evidence(step: Mapping[str, Any]) -> bool:
-    """Whether alarms of single columns decide over a month of reports/drift.json, not a share."""
-    return any("alarm" in column for column in step.get("columns", {}).values())
+def by_share(report: Mapping[str, Any]) -> bool:
+    """Whether a share of columns decides (drift.trigger), not alarms of single ones."""
+    return report.get("trigger") == "share"
 
 
-def drift(step: Mapping[str, Any]) -> str:
+def drift(step: Mapping[str, Any], *, share_decides: bool) -> str:
     """What made a month drifted, or not: for after the share of its columns that moved."""
     columns, tests = step.get("columns", {}), step.get("label_tests") or {}
     found = []
-    if by_evidence(step):
+    if columns and not share_decides:
         alarms = [name for name, column in columns.items() if column.get("alarm")]
         found.append(f"an alarm for {', '.join(alarms)}" if alarms else "none is an alarm")
     elif step.get("share") is not None:

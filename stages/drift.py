@@ -33,7 +33,7 @@ def labels(month: Month, newest: str, label_delay: int) -> str:
 
 
 def report(
-    state: State, steps: Sequence[Step], arrived: Sequence[Month], label_delay: int
+    state: State, steps: Sequence[Step], arrived: Sequence[Month], label_delay: int, trigger: str
 ) -> dict[str, Any]:
     """reports/drift.json as plain values."""
     entries = []
@@ -43,6 +43,7 @@ def report(
         entry["labels"] = labels(month, arrived[-1].name, label_delay)
         entries.append(entry)
     return {
+        "trigger": trigger,
         "window": list(state.window),
         "holdout": list(state.holdout),
         "pending": state.pending,
@@ -140,7 +141,8 @@ def main() -> None:
     names = Names(data.id, data.label, data.features)
     known = Comparisons(names, p, newest=arrived[-1].name)
     state, steps = fold(arrived, data.label_delay, p, known)
-    files.write_json(files.REPORTS / "drift.json", report(state, steps, arrived, data.label_delay))
+    found = report(state, steps, arrived, data.label_delay, p.trigger)
+    files.write_json(files.REPORTS / "drift.json", found)
     known.keep()
     refuse_broken(steps[-1], data)
     if not state.window:

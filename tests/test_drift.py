@@ -49,7 +49,7 @@ def test_the_report_says_where_labels_stand(name: str, labelled: bool, said: str
 def test_the_report_has_an_entry_for_each_month_and_is_plain() -> None:
     state = State(window=("2024-01",), holdout=("2024-01",), pending="2024-02", since="2024-01")
     months = [Month("2024-01", 500, True), Month("2024-02", 500, False)]
-    found = drift.report(state, [step("2024-01"), step("2024-02")], months, 1)
+    found = drift.report(state, [step("2024-01"), step("2024-02")], months, 1, "evidence")
     assert (found["window"], found["holdout"]) == (["2024-01"], ["2024-01"])
     assert (found["pending"], found["since"]) == ("2024-02", "2024-01")
     assert [entry["month"] for entry in found["months"]] == ["2024-01", "2024-02"]

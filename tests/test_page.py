@@ -181,7 +181,7 @@ def test_every_kind_of_decision_is_a_mark_and_two_in_a_place_are_one() -> None:
 def test_the_sentence_says_whether_the_world_is_still_the_same() -> None:
     calm = line.world(made_up.facts(12, 5, drifted=False))["sentence"]
     assert calm.startswith(
-        "Yes: 2021-12 looks like 2021-04 to 2021-09: 0% of its columns moved, below"
+        "Yes: 2021-12 looks like 2021-04 to 2021-09: 0% of its columns moved, none is an alarm"
     )
     assert "0 of 9 judged months drifted" in calm
     wild = line.world(made_up.facts(6, 5))["sentence"]  # the sixth month has drifted
@@ -218,6 +218,41 @@ def test_where_alarms_decide_the_page_speaks_of_alarms_and_not_of_a_limit() -> N
     assert "and an alarm" in render.page(found)
 
 
+def test_where_a_share_decides_the_page_speaks_of_its_limit() -> None:
+    found = made_up.facts(8, 3)
+    found.drift["trigger"] = "share"
+    found.drift["months"][-1] |= {"share": 0.4, "triggered": True}
+    assert "40% of its columns moved, past the limit of 30%" in line.world(found)["sentence"]
+    assert line.world(found)["rows"][0]["share"] == "40%, limit 30%"
+    shown = line.time_line(found, ledger.State())["months"]
+    assert [month["threshold"] for month in shown] == [None] * 3 + [0.3] * 5
+
+
+def test_before_a_month_was_judged_the_months_are_shown_all_the_same() -> None:
+    found = made_up.facts(3, 3)
+    assert line.world(found)["empty"]
+    assert "No month has been held against a training window yet" in render.page(found)
+    assert [row["month"] for row in line.world(found)["rows"]] == ["2021-03", "2021-02", "2021-01"]
+
+
+def test_a_month_too_small_to_judge_is_spoken_of_if_its_labels_alarmed() -> None:
+    found = made_up.facts(8, 3, drifted=False)
+    test = {"what": "the label rate", "alarm": True, "rate_month": 0.31, "rate_window": 0.2}
+    found.drift["months"][-1] |= {
+        "share": None, "columns": {}, "triggered": True, "label_tests": {"2021-05": test},
+    }  # fmt: skip
+    said = line.world(found)["sentence"]
+    assert said.startswith("No: 2021-08 has left the window: the label rate of 2021-05 changed.")
+
+
+def test_a_broken_newest_month_is_said() -> None:
+    found = made_up.facts(8, 3, drifted=False)
+    found.drift["months"][-1] |= {"share": None, "columns": {}, "broken": {"fee": "all are 0"}}
+    said = line.world(found)["sentence"]
+    assert said.startswith("Yes: 2021-07 looks like")
+    assert "2021-08 cannot be judged: the feed of fee is broken: all are 0." in said
+
+
 def test_a_drift_report_with_less_in_it_is_no_error() -> None:
     found = made_up.facts(6, 2)
     for step in found.drift["months"]:
@@ -232,7 +267,8 @@ def test_a_drift_report_with_less_in_it_is_no_error() -> None:
 
 def columns(**values: tuple[str, float | None, float, bool]) -> dict[str, Any]:
     keys = ("method", "value", "threshold", "drifted")
-    return {name: dict(zip(keys, value, strict=True)) for name, value in values.items()}
+    more = {"importance": None, "matters": True, "p_value": 0.2, "alarm": False}
+    return {name: dict(zip(keys, value, strict=True)) | more for name, value in values.items()}
 
 
 def of(*months: dict[str, Any]) -> Facts:
@@ -257,6 +293,12 @@ def test_the_column_that_moved_farthest_comes_first_whatever_its_method() -> Non
     assert [row["name"] for row in found["rows"]] == ["by_p", "far", "near", "none"]
     assert [row["cells"][0]["text"] for row in found["rows"]] == ["50", "3.0", "0.2", "-"]
     assert found["sentence"].startswith("In 2021-01, 2 columns moved past the limit: by_p (50.0")
+
+
+def test_a_p_value_far_above_its_limit_is_far_from_drifting() -> None:
+    found = heat.heat(of(columns(by_p=("ks", 0.9, 0.05, False), far=("psi", 0.1, 0.2, False))))
+    assert [row["name"] for row in found["rows"]] == ["far", "by_p"]
+    assert found["rows"][1]["cells"][0]["text"] == "0.1"
 
 
 def test_what_drifted_looks_otherwise_than_what_did_not_whatever_its_value() -> None:

@@ -285,6 +285,13 @@ def test_status_works_before_anything_has_run(shop: Shop) -> None:
     assert said.out.splitlines()[-1] == "next: make run"
 
 
+def test_status_works_before_there_is_a_window(shop: Shop) -> None:
+    files.write_json(files.REPORTS / "drift.json", drift_report([], [], labels="not due yet"))
+    said = shop.call(status.main)
+    assert said.status == 0, said.err
+    assert "window none yet" in " ".join(said.out.split())
+
+
 def test_status_tells_what_is_in_production_since_when_and_why(shop: Shop) -> None:
     old = ["1997-04", "1997-05"]
     files.write_json(files.REPORTS / "drift.json", drift_report(old, old, labels="not due yet"))

@@ -100,9 +100,10 @@ def _data(drift: dict[str, Any]) -> Iterator[tuple[str, str]]:
     said += f"; labels missing though due: {', '.join(missing)}" if missing else ""
     yield "data", said
     share = steps[-1]["share"]
-    measured = "" if share is None else f" (share {share:.2f}, limit {steps[-1]['threshold']:g})"
+    limit = f", limit {steps[-1]['threshold']:g}" if drift.get("trigger") == "share" else ""
+    measured = "" if share is None else f" (share {share:.2f}{limit})"
     yield "drift", f"{steps[-1]['month']}: {steps[-1]['reason']}{measured}"
-    yield "window", months.span(drift["window"])
+    yield "window", months.span(drift["window"]) if drift["window"] else "none yet"
 
 
 def _candidate(facts: Facts) -> Iterator[tuple[str, str]]:
