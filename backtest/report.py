@@ -123,10 +123,12 @@ def changes(found: dict[str, Any]) -> str:
         if useful:
             delay = f"{sorted(useful)[len(useful) // 2]} ({len(useful)} of {many})"
         quiet = f"{ours['false_triggers']} of {ours['quiet']}"
-        rows.append([scenario, seen, delay, "" if kind == "season" else quiet])
+        wrong = f"{ours['all_false_promotions']} of {ours['all_worthless']}"
+        rows.append([scenario, seen, delay, "" if kind == "season" else quiet, wrong])
     header = ["scenario", "seen within a month of being visible",
               "months from the change to the first better model, median",
-              "triggers in months in which nothing had changed"]  # fmt: skip
+              "triggers in months in which nothing had changed",
+              "promoted of those in truth no better"]  # fmt: skip
     return table(header, rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ def _work(piece: Piece, path: Path) -> Any:
     what, arguments = piece
     found = _WORK[what](*arguments)
     files.write_json(path, found)
+    gc.collect()  # a history is a ring of months and models, which takes 80 MB
     return found
 
 

@@ -162,7 +162,7 @@ def _columns(drift: Mapping[str, Any]) -> dict[str, Any]:
     first = [name for name in histograms.first_window(drift) if _month(name).is_file()]
     if not there or not first:
         return {}
-    return histograms.gather(there, first, params.data().features)
+    return histograms.gather(there, first, histograms.shared(there + first, params.data().features))
 
 
 def _month(name: str) -> Path:

@@ -57,6 +57,17 @@ def gather(
     return found
 
 
+def shared(names: Sequence[str], features: dict[str, Feature]) -> dict[str, Feature]:
+    """The features that all months have: some may have been ingested by another contract."""
+    types = contract.arrow_types(features)
+    schemas = [pq.read_schema(window.month_path(name, files.MONTHS)) for name in names]
+    return {
+        name: feature
+        for name, feature in features.items()
+        if all(name in s.names and s.field(name).type == types[name] for s in schemas)
+    }
+
+
 def _digest(month: str, features: dict[str, Feature]) -> str:
     return window.columns_digest(window.month_path(month, files.MONTHS), list(features))
 

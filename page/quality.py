@@ -131,7 +131,7 @@ def roc(churned: Labels, scores: Floats) -> list[list[float]]:
 
 
 def calibration(churned: Labels, scores: Floats) -> list[list[float]]:
-    """Predicted and observed rates, by tenths of the customers."""
+    """Predicted and observed rates, by tenths of the rows."""
     parts = np.array_split(np.argsort(scores, kind="stable"), BINS)
     return [
         [files.rounded(scores[part].mean(), 4), files.rounded(churned[part].mean(), 4)]

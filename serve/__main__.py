@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -107,13 +108,16 @@ def refuse_taken(host: str, port: int) -> None:
     Raises:
         UserError: names it.
     """
-    with closing(socket.socket()) as probe:
+    with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             why = error.strerror or str(error)
-            raise UserError(f"{host}:{port} cannot be had ({why}): make serve PORT=…") from None
+            remedy = "make serve PORT=…"
+            if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+                remedy = "set serve.host to an address of this machine"
+            raise UserError(f"{host}:{port} cannot be had ({why}): {remedy}") from None
 
 
 def main() -> None:

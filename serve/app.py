@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stages.shared.params import Serve
 
 EXTENSION = "churn.current"  # where an application keeps its `Current`
-SILENCE = 15.0  # seconds after which the watcher should have said something
+SILENCE = 15.0  # seconds after which the watcher should have said something, at the least
 _KEPT = {"Allow", "Retry-After"}
 
 
@@ -43,7 +43,8 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
     current = Current(folder, metrics.swapped)
     app.extensions[EXTENSION] = current
     predictions = Predictions(folder, current, metrics, online)
-    views = Views(folder, current, predictions)
+    silence = max(SILENCE, 3 * settings.interval_seconds)
+    views = Views(folder, current, predictions, silence)
     for rule, method, view in (
         ("/", "GET", lambda: page.page(folder)),
         ("/drift.html", "GET", page.drift),
@@ -73,8 +74,11 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
 class Views:
     """What each address answers."""
 
-    def __init__(self, folder: Path, current: Current, predictions: Predictions) -> None:
+    def __init__(
+        self, folder: Path, current: Current, predictions: Predictions, silence: float
+    ) -> None:
         self._folder, self._current, self._predictions = folder, current, predictions
+        self._silence = silence
 
     def predict(self) -> Response:
         """Probabilities of one customer, or of many."""
@@ -104,7 +108,7 @@ class Views:
     def ready(self) -> Response:
         """Whether there is a model, and which."""
         current = self._current
-        found = readiness(current.model(), self._watcher(), current.trouble)
+        found = readiness(current.model(), self._watcher(), current.trouble, self._silence)
         return _answer(found) if found["ready"] else _answer(found, 503, RETRY)
 
     def model(self) -> Response:
@@ -160,7 +164,7 @@ def _answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 def readiness(
-    model: Model | None, watcher: dict[str, Any] | None, trouble: str | None
+    model: Model | None, watcher: dict[str, Any] | None, trouble: str | None, patience: float
 ) -> dict[str, Any]:
     """What `GET /ready` says: whether there is a model, which, and whether it is kept up to date.
 
@@ -168,11 +172,12 @@ def readiness(
         model: the one that this worker answers with.
         watcher: what the watcher last noted.
         trouble: why this worker could not take the newest model, if it could not.
+        patience: seconds after which the watcher should have said something.
     """
     seen = watcher or {}
     reached, silent = seen.get("reached"), time.time() - seen.get("at", 0)
     absent = "the watcher is not there"
-    if watcher and silent > SILENCE:
+    if watcher and silent > patience:
         absent = f"the watcher has said nothing for {silent:.0f} s"
     return {
         "ready": model is not None,
@@ -181,5 +186,5 @@ def readiness(
         "since": model.since if model else None,
         "registry_names": seen.get("names"),
         "seconds_since_registry": round(time.time() - reached, 1) if reached else None,
-        "problem": trouble or seen.get("error") or (absent if silent > SILENCE else None),
+        "problem": trouble or seen.get("error") or (absent if silent > patience else None),
     }

@@ -49,8 +49,7 @@ class Explanations:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._of: Model | None = None
-        self._explainer: Explainer | None = None
+        self._last: tuple[Model, Explainer] | None = None  # replaced as a whole: threads read it
 
     def explain(self, now: Model, values: Sequence[Any]) -> dict[str, Any]:
         """What each column's value contributes, the largest first.
@@ -73,14 +72,17 @@ class Explanations:
         return {"method": explainer.method, "unit": explainer.unit, "contributions": found}
 
     def _explainer_of(self, now: Model) -> Explainer:
-        if self._explainer is None or self._of is not now:
-            try:
-                self._explainer, self._of = Explainer(self._folder / now.facts["folder"]), now
-            except FileNotFoundError:
-                raise _not_yet(now.version) from None
-            except OSError as error:
-                raise Problem(503, f"what moves it cannot be told here: {error}") from None
-        return self._explainer
+        last = self._last
+        if last and last[0] is now:
+            return last[1]
+        try:
+            explainer = Explainer(self._folder / now.facts["folder"])
+        except FileNotFoundError:
+            raise _not_yet(now.version) from None
+        except OSError as error:
+            raise Problem(503, f"what moves it cannot be told here: {error}") from None
+        self._last = now, explainer
+        return explainer
 
 
 def _not_yet(version: int) -> Problem:
@@ -139,7 +141,8 @@ class Booster:
     """A model that LightGBM's library has read."""
 
     def __init__(self, text: str) -> None:
-        self._library, self._handle = library(), ctypes.c_void_p()
+        self._handle = ctypes.c_void_p()
+        self._library = library()
         iterations = ctypes.c_int()
         self._check(
             self._library.LGBM_BoosterLoadModelFromString(
@@ -178,7 +181,8 @@ class Booster:
             raise RuntimeError(self._library.LGBM_GetLastError().decode())
 
     def __del__(self) -> None:
-        self._library.LGBM_BoosterFree(self._handle)
+        if self._handle:
+            self._library.LGBM_BoosterFree(self._handle)
 
 
 @cache

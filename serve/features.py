@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import orjson
+from sqlalchemy.exc import SQLAlchemyError
 
 from serve import online
 from stages.shared import contract, errors, files, params, window
@@ -13,6 +14,8 @@ from stages.shared.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy import Engine
 
     from stages.shared.params import Data
 
@@ -36,6 +39,13 @@ def newest(months: list[Path], data: Data) -> Iterator[dict[str, str]]:
                     yield {"customer": customer, "month": path.stem, "features": features}
 
 
+def fill(store: Engine, customers: Iterator[dict[str, str]], key: str) -> int | None:
+    """Fill the store, and say with how many; None if it was filled by this key before."""
+    if online.filled_from(store) == key:
+        return None
+    return online.replace(store, customers, key)
+
+
 def main() -> None:
     """Fill the store, unless it was filled from the same months."""
     data, p = params.data(), params.serve()
@@ -43,11 +53,16 @@ def main() -> None:
     if not months:
         raise UserError("no month has been ingested: type `make repro`")
     key = files.key(contract.to_dict(data.features), [(m.stem, files.sha256(m)) for m in months])
-    store = online.engine(p.online_store)
-    if online.filled_from(store) == key:
+    try:
+        number = fill(online.engine(p.online_store), newest(months, data), key)
+    except (SQLAlchemyError, ImportError) as error:  # of a database, of a driver that is not there
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"serve.online_store cannot be filled ({first}): mend it, then type `make features`"
+        ) from None
+    if number is None:
         print("features: the online store is up to date")
         return
-    number = online.replace(store, newest(months, data), key)
     print(f"features: {number:,} customers, as of {months[-1].stem}, are answered by id")
 
 

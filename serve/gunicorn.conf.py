@@ -23,7 +23,8 @@ if metrics.FOLDER not in os.environ:
     os.environ[metrics.FOLDER] = tempfile.mkdtemp(prefix="churn-metrics-")
 
 wsgi_app = "serve.main:application()"
-bind = f"{_SETTINGS.host}:{os.environ.get('PORT') or 8000}"
+_HOST = f"[{_SETTINGS.host}]" if ":" in _SETTINGS.host else _SETTINGS.host
+bind = f"{_HOST}:{os.environ.get('PORT') or 8000}"
 workers = _SETTINGS.workers
 # One thread a worker waits for many connections: neither a slow client nor an idle one holds
 # anybody up. (Threads are slower here, and each slow client takes one.)

@@ -78,24 +78,29 @@ class Metrics:
 
     def predicted(self, churns: int, stays: int) -> None:
         """Count customers by what was said of them."""
-        if churns:
-            self._churns.inc(churns)
-        if stays:
-            self._stays.inc(stays)
+        with suppress(OSError):
+            if churns:
+                self._churns.inc(churns)
+            if stays:
+                self._stays.inc(stays)
 
     def swapped(self, model: Model) -> None:
         """Note that this worker answers with another model."""
-        self._swaps.inc()
-        if self._version is None:
-            from prometheus_client import Gauge
+        with suppress(OSError):
+            self._swaps.inc()
+            if self._version is None:
+                self._version = self._gauge()
+            self._version.set(model.version)
 
-            self._version = Gauge(
-                "churn_model_version",
-                "Version that a worker answers with.",
-                multiprocess_mode="liveall",
-                registry=self._own,
-            )
-        self._version.set(model.version)
+    def _gauge(self) -> Any:
+        from prometheus_client import Gauge
+
+        return Gauge(
+            "churn_model_version",
+            "Version that a worker answers with.",
+            multiprocess_mode="liveall",
+            registry=self._own,
+        )
 
     def page(self, watcher: dict[str, Any] | None) -> tuple[bytes, str]:
         """All workers' figures and the watcher's, with their content type."""

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from gevent import get_hub
+from gevent.threadpool import ThreadPool
 from sqlalchemy import (
     Column,
     MetaData,
@@ -47,6 +47,7 @@ _FILLED = Table("filled_from", _META, Column("key", String(64), primary_key=True
 _ONE = select(_CUSTOMERS.c.features).where(_CUSTOMERS.c.customer == bindparam("customer"))
 
 BATCH = 10_000
+THREADS = 10  # of a worker, that wait for the store
 
 
 def engine(url: str) -> Engine:
@@ -65,6 +66,7 @@ class Online:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: Engine | None = None
+        self._threads: ThreadPool | None = None  # made by the worker: a fork has no threads
 
     def features(self, customer: str, wanted: frozenset[str]) -> dict[str, Any]:
         """A customer's features.
@@ -75,8 +77,10 @@ class Online:
         found = None
         try:
             if len(customer) <= _LONGEST:
-                # In a thread: a database that is slow would hold up the worker's other requests.
-                text = get_hub().threadpool.apply(self._find, (customer,))
+                # In threads of its own: a database that is slow, or away, would hold up the
+                # worker's other requests, and whatever else waits for a thread.
+                self._threads = self._threads or ThreadPool(THREADS)
+                text = self._threads.apply(self._find, (customer,))
                 found = None if text is None else orjson.loads(text)
         # Of a database, of its driver that is not there, of what somebody else wrote into it.
         except (SQLAlchemyError, ImportError, ValueError) as error:

@@ -83,6 +83,8 @@ class Remaker:
         if status:
             print("serve: the page could not be made, the old one stays", file=sys.stderr)
             self._made, self._since = None, time.monotonic() + self._again
+        else:
+            self._made = (True, *self._made[1:])  # that the page is there now is no change
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

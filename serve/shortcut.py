@@ -2,7 +2,7 @@
 
 Flask's part of such a request (contexts, routing, signals, a response object) takes as long as
 all of the model's. Whatever is not plain goes to Flask, which has views at the same addresses and
-answers alike; so does every error that is not a `Problem`.
+answers alike, errors too.
 """
 
 from __future__ import annotations

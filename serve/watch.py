@@ -68,10 +68,13 @@ class Watcher:
         current = place.read(self._folder, place.CURRENT) or {}
         # The digest too: a registry that was made anew may count anew. And the files: what was
         # damaged here is put in place once more.
-        return (current.get("version"), current.get("digest")) == (
-            version.number,
-            version.digest,
-        ) and current.get("files") == servable.hashes(self._folder / str(version.digest))
+        named = version.number, version.digest
+        if (current.get("version"), current.get("digest")) != named:
+            return False
+        try:
+            return bool(current.get("files") == servable.hashes(self._folder / str(version.digest)))
+        except OSError:  # taking it anew mends that, or says what is wrong
+            return False
 
     def _is_due(self, version: store.Version) -> bool:
         """Whether it is time to take a version: one that was refused waits, longer each time."""

@@ -169,6 +169,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         sock.request, req.body = req, Body(req.body.reader, sock)
         try:
             super().handle_request(listener_name, req, sock, addr)
+            _drain(req.body)
         finally:
             sock.next_request()
 
@@ -187,6 +188,19 @@ class Worker(GeventWorker):  # type: ignore[misc]
         with suppress(OSError):  # the client is gone
             client.sendall(head.encode())
             client.sendall(said)
+
+
+def _drain(body: Body) -> None:
+    """Read what the application left unread, while the request's time still runs.
+
+    Raises:
+        StopIteration: it does not come; gunicorn then hangs up. The answer has been sent.
+    """
+    try:
+        while body.read(_AT_ONCE):
+            pass
+    except Problem as problem:
+        raise StopIteration(problem.detail) from None
 
 
 def refusal(error: BaseException) -> Problem:

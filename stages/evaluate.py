@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BINS = 10  # of the calibration curve and of the expected calibration error
 POINTS = 200  # of a curve: what an eye can tell apart
-CUSTOMERS = 10_000  # of the confusion plot; a larger holdout is shown in proportion
+SHOWN = 10_000  # rows of the confusion plot; a larger holdout is shown in proportion
 WORDS = ("stays", "churns")
 
 
@@ -137,8 +137,8 @@ def plots(churned: Labels, scores: Floats, threshold: float) -> dict[str, list[d
 
 
 def _confusion(churned: Labels, said: NDArray[np.bool_]) -> list[dict[str, str]]:
-    """A row for each customer, for that is what DVC's template counts; at most `CUSTOMERS` rows."""
-    scale = min(1.0, CUSTOMERS / max(1, len(churned)))
+    """A row for each of the holdout, for that is what DVC's template counts; at most `SHOWN`."""
+    scale = min(1.0, SHOWN / max(1, len(churned)))
     rows = []
     for actual, predicted in ((0, 0), (0, 1), (1, 0), (1, 1)):
         count = int(((churned == actual) & (said == predicted)).sum())

@@ -123,4 +123,4 @@ def test_the_confusion_plot_counts_customers_and_stays_small() -> None:
     assert len(rows) == 1000
     assert hits == int(((churned == 1) & (scores >= 0.5)).sum())
     many = evaluate.plots(np.tile(churned, 30), np.tile(scores, 30), 0.5)["confusion"]
-    assert len(many) == pytest.approx(evaluate.CUSTOMERS, abs=3)
+    assert len(many) == pytest.approx(evaluate.SHOWN, abs=3)

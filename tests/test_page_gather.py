@@ -138,6 +138,17 @@ def test_a_rollback_keeps_the_evidence_of_what_it_puts_back(shop: Shop) -> None:
     assert "who rolled back version 2" in page
 
 
+def test_a_feature_that_old_months_lack_is_left_out_of_the_columns(shop: Shop) -> None:
+    shop.given(1)
+    put_months(shop)
+    path = shop.clone.root / "params.yaml"
+    yaml = YAML()
+    values = yaml.load(path)
+    values["data"]["features"] = {**FEATURES, "new": {"type": "number"}}
+    yaml.dump(values, path)
+    assert set(gather().columns) == set(FEATURES)
+
+
 def test_with_the_registry_away_the_page_shows_the_ledgers_copy_and_says_so(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +197,8 @@ def runs_of(made: Remaker, log: Path) -> int:
 
 def appending(log: Path, status: int = 0) -> list[str]:
     """A command that notes that it ran, in the place of the one that takes seconds."""
-    code = f"import sys; open({str(log)!r}, 'a').write('x'); sys.exit({status})"
+    code = f"import sys; open({str(log)!r}, 'a').write('x'); "
+    code += f"{status} or open({str(log.parent / PAGE)!r}, 'w').write('page'); sys.exit({status})"
     return [sys.executable, "-c", code]
 
 
@@ -201,7 +213,7 @@ def test_the_page_is_made_at_the_start_and_whenever_what_it_shows_has_changed(
         lambda: place.replace_current(tmp_path, {"version": 2}),
         lambda: place.note(tmp_path, {"names": 2, "error": "the registry cannot be asked"}),
         lambda: files.write_bytes(files.home() / "models" / "ledger.jsonl", b""),
-        lambda: files.write_bytes(tmp_path / PAGE, b"page"),
+        (tmp_path / PAGE).unlink,
     )
     for number, change in enumerate(changes, start=2):
         change()

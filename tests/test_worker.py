@@ -40,7 +40,10 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         sys.executable, "-m", "gunicorn", "--config", str(files.ROOT / "serve/gunicorn.conf.py"),
         "--workers", "1", "--timeout", str(PATIENCE),
     ]  # fmt: skip
-    environment = os.environ | {"PORT": str(port), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    environment = os.environ | {
+        "PORT": str(port), "PROMETHEUS_MULTIPROC_DIR": str(folder),
+        "SERVE_FOLDER": str(folder / "serving"),  # where there is no model
+    }  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=files.ROOT, env=environment, stdout=log, stderr=log)
     try:
@@ -185,6 +188,20 @@ def receive(connection: socket.socket, wanted: int) -> list[int]:
     while wanted and (said.count(b"HTTP/1.1") < wanted or not said.endswith(b"}")):
         said += connection.recv(65536)
     return [answer.status for answer in answers(said)]
+
+
+def test_the_rest_of_a_refused_body_leaves_no_clock_running(port: int) -> None:
+    head = HEAD.replace(b"application/json", b"text/plain") + b"Content-Length: 200000\r\n\r\n"
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=ENDS)) as connection:
+        connection.sendall(head + b" " * 100_000)
+        assert receive(connection, 1) == [415]
+        connection.sendall(b" " * 100_000)
+        connection.settimeout(PATIENCE + 1)
+        with pytest.raises(TimeoutError):  # nothing more is said, and nobody hangs up
+            connection.recv(1)
+        connection.settimeout(ENDS)
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert receive(connection, 1) == [200]
 
 
 def test_a_large_body_arrives_whole(port: int) -> None:

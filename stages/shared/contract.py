@@ -80,9 +80,16 @@ def to_table(rows: list[dict[str, Any]], features: dict[str, Feature]) -> pa.Tab
     """Rows of plain values, as JSON has them, as a table of the contract's types."""
     import pyarrow as pa
 
+    types = arrow_types(features)
+    return pa.table({n: pa.array([row[n] for row in rows], types[n]) for n in features})
+
+
+def arrow_types(features: dict[str, Feature]) -> dict[str, pa.DataType]:
+    """The type of each column in a table of the contract's."""
+    import pyarrow as pa
+
     kinds = {"number": pa.float64(), "category": pa.string(), "boolean": pa.bool_()}
-    columns = {n: pa.array([row[n] for row in rows], kinds[f.type]) for n, f in features.items()}
-    return pa.table(columns)
+    return {name: kinds[feature.type] for name, feature in features.items()}
 
 
 def to_frame(table: pa.Table, features: dict[str, Feature]) -> pd.DataFrame:

@@ -21,34 +21,34 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LEAST_ROWS = 100  # of either side: fewer prove nothing
-MISSING = 0.25  # more of a month's values missing than of the window's
+MISSING = 0.25  # more of a month's values missing than of the month's before
 STUCK = 0.995  # share of one value
-WAS_FREE = 0.9  # share of the window's most frequent value, at most
+WAS_FREE = 0.9  # share of the most frequent value of the month before, at most
 RENAMED = 0.1  # share of rows that lost their value, and that got one never seen
 UNIT = 3.0  # factor between two units, at least (feet to metres 3.3, hours to minutes 60)
-# How well the values fit the window's once they are divided by that factor: the largest gap
+# How well the values fit those of before once they are divided by that factor: the largest gap
 # between the two distribution functions.
 FITS = 0.15
-JUMP = 4.0  # standard deviations of the window
+JUMP = 4.0  # standard deviations of the month before
 
 
-def broken(window: pa.ChunkedArray, month: pa.ChunkedArray, feature: Feature) -> str | None:
+def broken(last: pa.ChunkedArray, month: pa.ChunkedArray, feature: Feature) -> str | None:
     """What is wrong with a month's column, or None.
 
     Args:
-        window: the column's values in the window.
+        last: the column's values in the last month whose feed was whole.
         month: its values in the month.
         feature: what the contract says of it.
     """
-    if min(len(window), len(month)) < LEAST_ROWS:
+    if min(len(last), len(month)) < LEAST_ROWS:
         return None
-    lost = month.null_count / len(month) - window.null_count / len(window)
+    lost = month.null_count / len(month) - last.null_count / len(last)
     if lost >= MISSING:
         return (
             f"{month.null_count / len(month):.0%} of its values are missing, "
-            f"{window.null_count / len(window):.0%} in the window"
+            f"{last.null_count / len(last):.0%} in the month before"
         )
-    before, now = window.drop_null(), month.drop_null()
+    before, now = last.drop_null(), month.drop_null()
     if min(len(before), len(now)) < LEAST_ROWS:
         return None
     return _stuck(before, now) or (
@@ -62,7 +62,7 @@ def _stuck(before: pa.ChunkedArray, now: pa.ChunkedArray) -> str | None:
     (value, share), (_, was_largest) = _most_frequent(now), _most_frequent(before)
     if share >= STUCK and was_largest <= WAS_FREE:
         was = pc.mean(pc.equal(before, value)).as_py()
-        return f"{share:.0%} of its values are {value.as_py()!r}, {was:.0%} in the window"
+        return f"{share:.0%} of its values are {value.as_py()!r}, {was:.0%} in the month before"
     return None
 
 
@@ -87,7 +87,7 @@ def _other_unit(before: Floats, now: Floats) -> str | None:
     """Another unit: all values times one factor. Or a jump that no month makes."""
     factor = _factor(before, now)
     if factor is not None and max(factor, 1 / factor) >= UNIT and _gap(before, now / factor) < FITS:
-        return f"its values are {factor:.3g} times the window's: another unit"
+        return f"its values are {factor:.3g} times those of the month before: another unit"
     spread = before.std()
     jump = (now.mean() - before.mean()) / spread if spread > 0 else 0.0
     if abs(jump) >= JUMP and abs(np.median(now) - np.median(before)) >= JUMP * spread:

@@ -72,8 +72,8 @@ class Drift(Section):
     max_age_months: int = Field(ge=1)
     growth: float = Field(gt=1)
     trigger: Literal["evidence", "share"]
-    false_alarm_rate: float = Field(gt=0, lt=1)
-    label_false_alarm_rate: float = Field(gt=0, lt=1)
+    false_alarm_rate: float = Field(ge=0.0005, lt=1)  # `movement.DRAWS` prove no smaller ones
+    label_false_alarm_rate: float = Field(ge=0.0005, lt=1)
     label_effect: float = Field(ge=0)
     min_importance: float = Field(ge=0, le=1)
     threshold: float = Field(gt=0, le=1)
