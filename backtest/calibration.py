@@ -47,7 +47,7 @@ class Question:
 STILL = [
     Question(rows, columns, 0.0, repetitions)
     for columns in (5, 50)
-    for rows, repetitions in ((300, 1000), (1_000, 600), (10_000, 200), (100_000, 200))
+    for rows, repetitions in ((300, 4_000), (1_000, 2_000), (10_000, 200), (100_000, 200))
 ]
 MOVED = [
     Question(rows, 14, shift, 100)
