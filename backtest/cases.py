@@ -54,9 +54,14 @@ class Case:
 
 
 def every(seeds: int, rows: int, months: int, onset: int) -> list[Case]:
-    """All cases, seed by seed, so that an early stop leaves some of each; real customers first."""
-    found = [Case(REAL, None, 0, 0, 0, 0)]
+    """All cases, seed by seed, so that an early stop leaves some of each; real customers first.
+
+    The change comes up to three months before ``onset`` or two after it, seed by seed: in one
+    fixed month it would suit one calendar, and not another.
+    """
+    found, around = [Case(REAL, None, 0, 0, 0, 0)], onset
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+        onset = min(max(1, around - 3 + seed % 6), months)
         for scenario in simulate.SCENARIOS:
             kinds = simulate.KINDS if scenario == "broken" else (None,)
             found += [Case(scenario, kind, seed, rows, months, onset) for kind in kinds]

@@ -72,9 +72,8 @@ def _policies(axis: Axes, scenario: str, of_it: dict[str, Any]) -> None:
 def trigger(found: dict[str, Any]) -> Figure:
     """How often the trigger alarms, by how far three columns moved."""
     cells = [(c["rows"], c["shift"], c["trigger"]) for c in found["trigger"]
-             if c["shift"] or c["columns"] == 5]  # fmt: skip
-    chosen = {c["rows"] for c in found["trigger"] if c["shift"]}
-    return _curves([cell for cell in cells if cell[0] in chosen], "rows",
+             if c["shift"]]  # fmt: skip
+    return _curves(cells, "rows",
                    "shift of three columns of 14, in standard deviations",
                    "share of months with an alarm",
                    found["rates"]["drift.false_alarm_rate"])  # fmt: skip

@@ -117,10 +117,9 @@ def alarm_by(rule: Callable[[dict[str, Any]], bool]) -> Callable[[Judge], Judge]
 
 
 def every(k: int, label_delay: int) -> Policy:
-    """A training every ``k`` months."""
+    """A training every ``k`` months, once the first window has all its months."""
     what = "every month, and let the gate decide" if k == 1 else f"every {k} months"
-    drift = {"max_age_months": label_delay + k - 1, "growth": float(NEVER)}
-    return Policy(f"every {k}", what, drift, only())
+    return Policy(f"every {k}", what, {"max_age_months": label_delay + k - 1}, only())
 
 
 def fixed(threshold: float) -> Policy:

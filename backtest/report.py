@@ -121,7 +121,7 @@ def changes(found: dict[str, Any]) -> str:
             seen = f"{measures.seen(ours['alarm'], results.VISIBLE[kind])} of {many}"
         useful = [months for months in ours["useful"] if months is not None]
         if useful:
-            delay = f"{sorted(useful)[len(useful) // 2]} ({len(useful)} of {many})"
+            delay = f"{np.median(useful):g} ({len(useful)} of {many})"
         quiet = f"{ours['false_triggers']} of {ours['quiet']}"
         wrong = f"{ours['all_false_promotions']} of {ours['all_worthless']}"
         rows.append([scenario, seen, delay, "" if kind == "season" else quiet, wrong])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import gc
+import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from backtest import calibration, cases
-from stages.shared import files, memory
+from stages.shared import files, memory, params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from backtest.cases import Case
 
 KEPT = files.MEMORY / "backtest"
-_SHARED = ("coding", "comparisons", "contract", "distances", "feed", "fold", "judging", "months",
-           "movement", "ranking", "scorer", "split", "window")  # fmt: skip
+_SHARED = ("candidate", "coding", "comparisons", "contract", "distances", "feed", "fold",
+           "judging", "months", "movement", "ranking", "scorer", "split", "window")  # fmt: skip
 _BACKTEST = ("calibration", "cases", "history", "measures", "policies")
 _SIMULATION = ("churn", "columns", "months", "population", "scenarios")
 _SOURCES = [
@@ -43,18 +44,14 @@ def run(pieces: Sequence[Piece], workers: int, say: Callable[[str], None]) -> di
         workers: processes.
         say: told of the progress.
     """
-    basis = files.key(
-        [_code(files.ROOT / name) for name in _SOURCES],
-        memory.code_key([], _THEIRS),
-        [section.model_dump(mode="json") for section in cases.settings()],
-    )
-    paths = {piece: KEPT / f"{files.key(basis, str(piece))[:32]}.json" for piece in pieces}
+    paths = places(pieces)
     found = {piece: files.read_json(path) for piece, path in paths.items() if path.is_file()}
     todo = [piece for piece in pieces if piece not in found]
     if found:
         say(f"{len(found)} of {len(pieces)} pieces were worked out before")
     begun = time.monotonic()
-    with ProcessPoolExecutor(workers) as pool:
+    # Processes of their own, no copies of this one: it may have threads.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(_work, piece, paths[piece]): piece for piece in todo}
         for done, future in enumerate(as_completed(running), start=1):
             found[running[future]] = future.result()
@@ -63,6 +60,21 @@ def run(pieces: Sequence[Piece], workers: int, say: Callable[[str], None]) -> di
             named = arguments[0].name if what == "history" else arguments[0]
             say(f"{done} of {len(todo)}: {what} {named}; some {left / 60:.0f} min left")
     return {piece: found[piece] for piece in pieces}  # in whatever order they were done
+
+
+def places(pieces: Sequence[Piece]) -> dict[Piece, Path]:
+    """Where each piece is kept: under a name of all that it depends on."""
+    data = params.data()
+    # Of the default customers `cdnow` has all months, whatever has arrived.
+    months = sorted(files.MONTHS.glob("*.parquet")) if data.source != "cdnow" else []
+    basis = files.key(
+        [_code(files.ROOT / name) for name in _SOURCES],
+        memory.code_key([], _THEIRS),
+        [section.model_dump(mode="json") for section in cases.settings()],
+        data.model_dump(mode="json"),
+        [files.sha256(month) for month in months],
+    )
+    return {piece: KEPT / f"{files.key(basis, str(piece))[:32]}.json" for piece in pieces}
 
 
 def _code(path: Path) -> str:
