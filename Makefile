@@ -207,5 +207,6 @@ lock: .venv/installed ## renew the locked packages of environment and images fro
 
 relock: .venv/installed ## renew dvc.lock as a bare clone of the last commit gets it
 	@clone=$$(mktemp -d) && git clone --quiet . $$clone && ln -s $(CURDIR)/.venv $$clone/.venv \
-	  && touch $$clone/.venv/installed && rm -f $$clone/dvc.lock && $(MAKE) -C $$clone run \
+	  && touch $$clone/.venv/installed && rm -f $$clone/dvc.lock \
+	  && env -u MLFLOW_TRACKING_URI -u SERVE_ONLINE_STORE $(MAKE) -C $$clone run \
 	  && cp $$clone/dvc.lock . && cp $$clone/data/raw.dvc data/ && rm -rf $$clone

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from packaging.markers import Marker
 from ruamel.yaml import YAML
 
 from stages.shared import errors, files
@@ -36,10 +37,19 @@ _INSTALLED = (
 _UPGRADES = "apt-get update -qq && apt-get --simulate --quiet=2 upgrade"
 
 
-def locked(text: str) -> dict[str, str]:
-    """Package -> version, of a lock or of a list of what is installed."""
-    found = re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+def locked(text: str, *, everywhere: bool = False) -> dict[str, str]:
+    """Package -> version, of a lock or of a list of what is installed.
+
+    Args:
+        text: its lines.
+        everywhere: with the packages that are for other machines than this one.
+    """
+    lines = re.findall(r"^([\w.-]+)==([^\s;]+)(?:\s*;\s*([^\\\n]+))?", text, re.MULTILINE)
+    return {
+        re.sub(r"[-_.]+", "-", name).lower(): version
+        for name, version, marker in lines
+        if everywhere or not marker or Marker(marker).evaluate()
+    }
 
 
 def judge(
@@ -115,7 +125,7 @@ def image(name: str, lock: Path) -> list[str]:
     listed = _run("docker", "run", "--rm", name, "python", "-c", _INSTALLED)
     if listed.returncode:
         return [f"it could not be looked at: {_last(listed.stderr)}"]
-    here, wanted = locked(listed.stdout), locked(lock.read_text())
+    here, wanted = locked(listed.stdout), locked(lock.read_text(), everywhere=True)
     found = [f"{p} {v} is none of its lock" for p, v in here.items() if wanted.get(p) != v]
     asked = _run("docker", "run", "--rm", "--user=0", name, "sh", "-c", _UPGRADES)
     if asked.returncode:

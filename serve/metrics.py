@@ -138,6 +138,10 @@ class _Watcher:
             yield GaugeMetricFamily(
                 "churn_registry_reached_seconds", "When it was last reached.", seen["reached"]
             )
+        if seen.get("names") is not None:
+            yield GaugeMetricFamily(
+                "churn_registry_version", "Version that production names.", seen["names"]
+            )
         yield GaugeMetricFamily(
             "churn_watcher_trouble",
             "1 while the watcher cannot reach the registry, or not take what production names.",

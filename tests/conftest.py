@@ -10,6 +10,9 @@ import tempfile
 
 import pytest
 
+# Of the shell that `make test` was typed in: no test may reach a registry, or a store, of its.
+for name in [n for n in os.environ if n == "MLFLOW_TRACKING_URI" or n.startswith("SERVE_")]:
+    del os.environ[name]
 # Where the server's workers count; Prometheus' client reads the name when it is imported.
 COUNTS = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="churn-tests-")
 atexit.register(shutil.rmtree, COUNTS, ignore_errors=True)

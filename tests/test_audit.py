@@ -45,7 +45,10 @@ def test_what_was_not_looked_at_is_not_clean(report: list[dict[str, Any]]) -> No
 
 
 def test_names_are_compared_as_package_indexes_do() -> None:
-    assert audit.locked("A_b.C==1.0 \\\n  --hash=x\nd==2 ; python_version < '3'\n") == {
-        "a-b-c": "1.0",
-        "d": "2",
-    }
+    lock = (
+        "A_b.C==1.0 \\\n  --hash=x\n"
+        "d==2 ; python_version > '3' \\\n  --hash=y\n"
+        "e==3 ; sys_platform == 'another' \\\n  --hash=z\n"
+    )
+    assert audit.locked(lock) == {"a-b-c": "1.0", "d": "2"}
+    assert set(audit.locked(lock, everywhere=True)) == {"a-b-c", "d", "e"}

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import time
@@ -176,8 +175,3 @@ def running(request: Any, *services: str, **settings: Any) -> Iterator[Stack]:
         if not up or request.session.testsfailed > failed:
             print(f"\nthe containers' logs: {files.relative(stack.keep_logs())}")
         stack.compose("down", "--volumes", "--remove-orphans", check=False)
-
-
-def is_there() -> bool:
-    """Whether there is a container engine at all."""
-    return shutil.which("docker") is not None

@@ -127,9 +127,9 @@ def test_the_ledger_is_one_for_both_and_a_rollback_reaches_everybody(
 
 
 def test_a_customer_is_answered_by_id_from_postgres(ada: Clone, shared: Stack) -> None:
-    given = [f"--set={role}=features_{role}" for role in ("writer", "reader")]
-    script = (files.ROOT / "ops" / "online-store.sql").read_text()
-    shared.compose("exec", "-T", "postgres", "psql", "-U", "churn", *given, standard_input=script)
+    given = "".join(f"\\set {role} features_{role}\n" for role in ("writer", "reader"))
+    script = given + (files.ROOT / "ops" / "online-store.sql").read_text()
+    shared.compose("exec", "-T", "postgres", "psql", "-U", "churn", standard_input=script)
     writer = shared.online("features_writer", f"127.0.0.1:{shared.postgres}")
     said = ada.make("features", SERVE_ONLINE_STORE=writer)
     assert "600 customers, as of 2024-03, are answered by id" in said
@@ -169,9 +169,18 @@ def test_a_backup_brings_registry_and_ledger_back(ada: Clone, shared: Stack, dat
     before = ada.make("history", **here)
     answers = ask(shared.api, "/model")[1]
     shared.run("make", "backup", f"DIR={data / 'backup'}")
-    assert "REPLACE=yes" in shared.run("make", "load-backup", f"DIR={data / 'backup'}", check=False)
+    load = ("make", "load-backup", f"DIR={data / 'backup'}")
+    assert "REPLACE=yes" in shared.run(*load, check=False)
+    assert ada.make("history", **here) == before  # what was refused stopped nothing
+    psql = ("exec", "-T", "postgres", "psql", "--username=churn", "--tuples-only", "--command")
+    shared.compose(*psql, "CREATE TABLE after_the_backup (n int)")
+    shared.run(*load, "REPLACE=yes")
+    shared.up()
+    shared.wait_healthy("mlflow")
+    assert ada.make("history", **here) == before
+    assert "after_the_backup" not in shared.compose(*psql, "SELECT tablename FROM pg_tables")
     shared.compose("down", "--volumes")
-    shared.run("make", "load-backup", f"DIR={data / 'backup'}")
+    shared.run(*load)
     shared.up()
     shared.wait_healthy("mlflow", "api")
     assert ada.make("history", **here) == before

@@ -187,10 +187,14 @@ def test_the_server_runs_without_rights(story: Story) -> None:
     assert who.strip() == "10001"
     write = ["python", "-c", "open('/app/models/new', 'w')"]
     assert "Read-only" in story.stack.compose("exec", "-T", "api", *write, check=False)
-    kept = subprocess.run(
-        ["docker", "history", "--no-trunc", "churn-api"], capture_output=True, text=True, check=True
-    )
-    assert story.stack.password not in kept.stdout
+
+
+def test_the_server_has_no_password_to_the_registrys_database(story: Story) -> None:
+    asked = ["docker", "inspect", "--format", "{{json .Config}}"]
+    for service, knows in (("api", False), ("postgres", True)):
+        command = [*asked, story.stack.container(service)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert (story.stack.password in told) == knows
 
 
 # --- helpers -----------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ def _paths(released: Schema, now: Schema) -> Iterator[str]:
 def _request(where: str, released: tuple[Schema, Schema], now: tuple[Schema, Schema]) -> Any:
     old, new = released[1].get("requestBody"), now[1].get("requestBody")
     if new is None:
+        if old is not None:
+            yield f"{where}: takes no body any more"
         return
     if new.get("required") and not (old or {}).get("required"):
         yield f"{where}: a body is required now"

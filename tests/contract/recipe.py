@@ -1,6 +1,6 @@
 """The frozen recipe of data and model whose metrics may not move, and their intervals.
 
-    python tests/contract/recipe.py    derive the intervals anew (some minutes)
+    PYTHONPATH=. python tests/contract/recipe.py    derive the intervals anew (some minutes)
 
 A metric of one training depends on the rows that it happened to draw. So the same recipe is trained
 on `DRAWS` other draws of the training rows and scored on the same frozen holdout, and the interval
