@@ -71,6 +71,8 @@ class History:
         self.judge = Comparisons(
             names, settings.drift, self.months[-1].name, folder, folder / "answers.json", None
         )
+        # Each history's own, so that they go with it.
+        self._scores = cache(self._scored)
         self.trained = cache(self._trained)
         self.gain = cache(self._gain)
         self.quality = cache(self._quality)
@@ -100,8 +102,7 @@ class History:
         churned = np.concatenate([y[of] for (_, y, *_), of in zip(parts, learned, strict=True)])
         return train.fit(frame, churned.astype(np.int8), self.names.features, self.settings.train)
 
-    @cache  # noqa: B019 - a history lives as long as its process works on it
-    def _scores(self, chosen: Window, month: str) -> Floats:
+    def _scored(self, chosen: Window, month: str) -> Floats:
         return candidate.churn_probability(self.trained(chosen), self._frames[month][0])
 
     def _gain(self, ours: Window, theirs: Window, judging: Window, on_holdout: bool) -> Gain:
@@ -161,8 +162,7 @@ def write(folder: Path, months: Iterable[tuple[str, Any]], names: Names) -> None
     """Write months as ingest leaves them: the contract's types, labels that may be missing."""
     import pyarrow as pa
 
-    kinds = {"number": pa.float64(), "category": pa.string(), "boolean": pa.bool_()}
-    types = {n: kinds[f.type] for n, f in names.features.items()}
+    types = contract.arrow_types(names.features)
     types |= {names.id: pa.string(), names.label: pa.int8()}
     for name, table in months:
         typed = pa.table({column: table[column].cast(kind) for column, kind in types.items()})
