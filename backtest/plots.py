@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from backtest import cases
+from backtest import results
 from stages.shared import files
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def policies(found: dict[str, Any]) -> Figure:
     """Each policy by what it costs and what it gives, a panel a scenario."""
     from matplotlib.figure import Figure
 
-    scenarios = [s for s in found["policies"] if s != cases.REAL and "(" not in s]
+    scenarios = results.compared(found["policies"])
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, (len(scenarios) + 1) // 2, sharex=True)
     for axis, scenario in zip(axes.flat, scenarios, strict=False):

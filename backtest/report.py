@@ -39,14 +39,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _simulated(found: dict[str, Any]) -> list[str]:
-    return [s for s in found["policies"] if s != cases.REAL and "(" not in s]
-
-
 def by_scenario(found: dict[str, Any]) -> str:
     """How far each policy stays behind the best possible AUC, and how often it trains."""
     rows = []
-    for scenario in _simulated(found):
+    for scenario in results.compared(found["policies"]):
         of_it = found["policies"][scenario]
         cells = [f"{of_it[p]['regret']:.4f} ({of_it[p]['trainings']:.1f})" for p in SHOWN]
         rows.append([scenario, *cells])
@@ -56,13 +52,14 @@ def by_scenario(found: dict[str, Any]) -> str:
 def against(found: dict[str, Any]) -> str:
     """How far ours is behind others in the same histories; the last row is of all scenarios."""
     rows: list[dict[str, NDArray[np.float64]]] = []
-    for scenario in _simulated(found):
+    for scenario in results.compared(found["policies"]):
         of_it = found["policies"][scenario]
         others = {other: of_it[other]["regrets"] for other in AGAINST}
         others |= {"every k, as often as ours": results.at_the_same_trainings(of_it)}
-        rows.append({other: results.behind(of_it, r) for other, r in others.items()})
+        ours = of_it["ours"]["regrets"]
+        rows.append({other: np.subtract(ours, theirs) for other, theirs in others.items()})
     rows.append({other: np.mean([row[other] for row in rows], axis=0) for other in rows[0]})
-    named = zip((*_simulated(found), "mean"), rows, strict=True)
+    named = zip((*results.compared(found["policies"]), "mean"), rows, strict=True)
     cells = [[name, *(_with_error(values) for values in row.values())] for name, row in named]
     return table(["scenario", *rows[0]], cells)
 
@@ -89,7 +86,7 @@ def years(found: dict[str, Any]) -> str:
 
 def overall(found: dict[str, Any]) -> str:
     """All policies, over all scenarios whose feed stays whole."""
-    scenarios, what = _simulated(found), _described()
+    scenarios, what = results.compared(found["policies"]), _described()
     rows = []
     for name in found["policies"][scenarios[0]]:
         of_it = results.overall(found["policies"], name, scenarios)

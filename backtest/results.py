@@ -12,8 +12,6 @@ from stages.shared import files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from backtest.work import Piece
 
 LABELS = ((1_000, 600), (5_000, 200))  # rows a month, and worlds
@@ -97,6 +95,11 @@ def _labels(found: dict[Piece, Any], rate: float) -> list[dict[str, Any]]:
     return [{"rows": rows} | calibration.rates(a, rate) for rows, a in of_rows.items()]
 
 
+def compared(policies: Sequence[str]) -> list[str]:
+    """The scenarios of which all policies are compared: no broken feed, no season for years."""
+    return [name for name in policies if name != cases.REAL and "(" not in name]
+
+
 def at_the_same_trainings(of_scenario: dict[str, Any]) -> list[float]:
     """The regret of retraining every k months at the number of trainings of ours.
 
@@ -108,12 +111,6 @@ def at_the_same_trainings(of_scenario: dict[str, Any]) -> list[float]:
         line = sorted((f["all_trainings"][place], f["regrets"][place]) for f in fixed)
         at, regrets = np.asarray(line).T
         found.append(float(np.interp(trainings, at, regrets)))
-    return found
-
-
-def behind(of_scenario: dict[str, Any], regrets: Sequence[float]) -> NDArray[np.float64]:
-    """How much more regret ours has than others have in the same histories, one by one."""
-    found: NDArray[np.float64] = np.subtract(of_scenario["ours"]["regrets"], regrets)
     return found
 
 

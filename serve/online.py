@@ -79,7 +79,8 @@ class Online:
             if len(customer) <= _LONGEST:
                 # In threads of its own: a database that is slow, or away, would hold up the
                 # worker's other requests, and whatever else waits for a thread.
-                self._threads = self._threads or ThreadPool(THREADS)
+                if self._threads is None:  # an idle pool is false
+                    self._threads = ThreadPool(THREADS)
                 text = self._threads.apply(self._find, (customer,))
                 found = None if text is None else orjson.loads(text)
         # Of a database, of its driver that is not there, of what somebody else wrote into it.

@@ -140,6 +140,20 @@ class Body(body.Body):  # type: ignore[misc]
             raise Problem(400, f"the body cannot be read: {_short(error)}") from None
         return found
 
+    def drain(self) -> None:
+        """Read what the application left unread, while the request's time still runs.
+
+        Raises:
+            StopIteration: it does not come; gunicorn then hangs up. The answer has been sent.
+        """
+        if isinstance(self.reader, body.LengthReader) and not self.reader.length:
+            return  # nearly always
+        try:
+            while self.read(_AT_ONCE):
+                pass
+        except Problem as problem:
+            raise StopIteration(problem.detail) from None
+
     def _whole(self, reader: Any) -> bytes:
         unreader, missing = reader.unreader, reader.length
         parts, reader.length = [unreader.take_buffered()], 0
@@ -169,7 +183,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         sock.request, req.body = req, Body(req.body.reader, sock)
         try:
             super().handle_request(listener_name, req, sock, addr)
-            _drain(req.body)
+            req.body.drain()
         finally:
             sock.next_request()
 
@@ -188,19 +202,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
         with suppress(OSError):  # the client is gone
             client.sendall(head.encode())
             client.sendall(said)
-
-
-def _drain(body: Body) -> None:
-    """Read what the application left unread, while the request's time still runs.
-
-    Raises:
-        StopIteration: it does not come; gunicorn then hangs up. The answer has been sent.
-    """
-    try:
-        while body.read(_AT_ONCE):
-            pass
-    except Problem as problem:
-        raise StopIteration(problem.detail) from None
 
 
 def refusal(error: BaseException) -> Problem:

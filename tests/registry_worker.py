@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -125,11 +126,9 @@ def _child(job: dict[str, Any], said: Path, writes: Path) -> None:
     try:
         _watch(Path(job["root"]), writes, job["kill_at"])
         status = _work(job)
-    except BaseException:
-        import traceback
-
+    except Exception:
         traceback.print_exc()
-    finally:
+    finally:  # whatever happens: a copy of the parent must not go on with the parent's work
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import serve_fixtures
@@ -19,9 +21,6 @@ from serve.place import PAGE
 from serve.problems import MIMETYPE
 from serve.remake import Remaker
 from stages.shared import files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ESTIMATORS = ("hist_gradient_boosting", "logistic_regression", "random_forest")
 # Flask's own way to a view, and the one before it: they must answer alike.
@@ -372,6 +371,17 @@ def test_a_customer_is_answered_by_id_alone(tmp_path: Path) -> None:
     assert server.post("/predict", {"customer": "123"})[0] == 404
     assert server.post("/predict", {"customer": ""})[0] == 404
     assert server.faults({"customer": None}).keys() == set(FEATURES)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the system's threads in /proc")
+def test_asking_by_id_again_and_again_takes_no_more_threads(tmp_path: Path) -> None:
+    server = Server(tmp_path, online_store=f"sqlite:///{tmp_path}/online.db")
+    serve_fixtures.put(tmp_path, 1)
+    server.post("/predict", {"customer": "00123"})
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    for _ in range(3 * online.THREADS):
+        server.post("/predict", {"customer": "00123"})
+    assert len(list(Path("/proc/self/task").iterdir())) < threads + online.THREADS
 
 
 def test_what_is_wrong_with_the_online_store_is_a_503(tmp_path: Path) -> None:
