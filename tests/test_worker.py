@@ -190,6 +190,23 @@ def receive(connection: socket.socket, wanted: int) -> list[int]:
     return [answer.status for answer in answers(said)]
 
 
+def test_a_client_with_many_requests_at_once_lets_others_have_their_turn(port: int) -> None:
+    one, many = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 400
+    address = ("127.0.0.1", port)
+    with (
+        closing(socket.create_connection(address, timeout=ENDS)) as busy,
+        closing(socket.create_connection(address, timeout=ENDS)) as other,
+    ):
+        for connection in (busy, other):  # both are known to the worker
+            connection.sendall(one)
+            assert receive(connection, 1) == [200]
+        busy.sendall(one * many)
+        busy.recv(1, socket.MSG_PEEK)  # its turn has begun
+        other.sendall(one)
+        assert receive(other, 1) == [200]
+        assert busy.recv(2**20).count(b"HTTP/1.1 200") < many / 2
+
+
 def test_the_rest_of_a_refused_body_leaves_no_clock_running(port: int) -> None:
     head = HEAD.replace(b"application/json", b"text/plain") + b"Content-Length: 200000\r\n\r\n"
     with closing(socket.create_connection(("127.0.0.1", port), timeout=ENDS)) as connection:
