@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sqlalchemy import Engine
-
     from stages.shared.params import Data
 
 
@@ -39,11 +37,20 @@ def newest(months: list[Path], data: Data) -> Iterator[dict[str, str]]:
                     yield {"customer": customer, "month": path.stem, "features": features}
 
 
-def fill(store: Engine, customers: Iterator[dict[str, str]], key: str) -> int | None:
-    """Fill the store, and say with how many; None if it was filled by this key before."""
-    if online.filled_from(store) == key:
-        return None
-    return online.replace(store, customers, key)
+def fill(url: str, customers: Iterator[dict[str, str]], key: str) -> int | None:
+    """Fill the store, and say with how many; None if it was filled by this key before.
+
+    Raises:
+        UserError: it cannot be reached, or not be written.
+    """
+    try:
+        store = online.engine(url)
+        if online.filled_from(store) == key:
+            return None
+        return online.replace(store, customers, key)
+    except (SQLAlchemyError, ImportError) as error:  # of a database, of a driver that is not there
+        why = f"serve.online_store cannot be filled ({online.reason(error)})"
+        raise UserError(f"{why}: mend it, then type `make features`") from None
 
 
 def main() -> None:
@@ -53,13 +60,7 @@ def main() -> None:
     if not months:
         raise UserError("no month has been ingested: type `make repro`")
     key = files.key(contract.to_dict(data.features), [(m.stem, files.sha256(m)) for m in months])
-    try:
-        number = fill(online.engine(p.online_store), newest(months, data), key)
-    except (SQLAlchemyError, ImportError) as error:  # of a database, of a driver that is not there
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"serve.online_store cannot be filled ({first}): mend it, then type `make features`"
-        ) from None
+    number = fill(p.online_store, newest(months, data), key)
     if number is None:
         print("features: the online store is up to date")
         return

@@ -85,8 +85,7 @@ class Online:
                 found = None if text is None else orjson.loads(text)
         # Of a database, of its driver that is not there, of what somebody else wrote into it.
         except (SQLAlchemyError, ImportError, ValueError) as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            why = f"the online store cannot be asked ({first}): type `make features`"
+            why = f"the online store cannot be asked ({reason(error)}): type `make features`"
             raise Problem(503, why, headers={"Retry-After": "5"}) from None
         if found is None:
             raise Problem(404, f"no month has a customer {customer[:40]!r}")
@@ -98,6 +97,11 @@ class Online:
         with self._engine.connect() as connection:
             found: str | None = connection.execute(_ONE, {"customer": customer}).scalar()
         return found
+
+
+def reason(error: Exception) -> str:
+    """What a database, or its driver, says first; the rest is SQL."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def filled_from(store: Engine) -> str | None:

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serve_fixtures import FEATURES, GOOD, Placed
 
-from serve import online, place
+from serve import features, online, place
 from serve.parallel import PARALLEL
 from serve.place import PAGE
 from serve.problems import MIMETYPE
 from serve.remake import Remaker
 from stages.shared import files
+from stages.shared.errors import UserError
 
 ESTIMATORS = ("hist_gradient_boosting", "logistic_regression", "random_forest")
 # Flask's own way to a view, and the one before it: they must answer alike.
@@ -362,8 +363,8 @@ def test_a_customer_is_answered_by_id_alone(tmp_path: Path) -> None:
     placed = serve_fixtures.put(tmp_path, 1)
     assert server.post("/predict", {"customer": "00123"})[0] == 503  # not filled yet
     store = online.engine(url)
-    features = json.dumps(GOOD | {"of another contract": 1})
-    row = {"customer": "00123", "month": "2026-01", "features": features}
+    stored = json.dumps(GOOD | {"of another contract": 1})
+    row = {"customer": "00123", "month": "2026-01", "features": stored}
     assert online.replace(store, [row], "key") == 1
     status, said = server.post("/predict", {"customer": "00123"})
     assert (status, said["id"]) == (200, "00123")
@@ -382,6 +383,21 @@ def test_asking_by_id_again_and_again_takes_no_more_threads(tmp_path: Path) -> N
     for _ in range(3 * online.THREADS):
         server.post("/predict", {"customer": "00123"})
     assert len(list(Path("/proc/self/task").iterdir())) < threads + online.THREADS
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite:////proc/no/such/folder/online.db", "unable to open database file"),
+        ("postgresql+psycopg2://u:p@127.0.0.1:9/online", "Connection refused"),
+        ("oracle+cx_oracle://u:p@127.0.0.1/online", "No module named"),
+    ],
+)
+def test_a_store_that_cannot_be_filled_is_one_line(url: str, why: str) -> None:
+    with pytest.raises(UserError, match=r"serve\.online_store cannot be filled") as refused:
+        features.fill(url, iter(()), "key")
+    assert why in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_what_is_wrong_with_the_online_store_is_a_503(tmp_path: Path) -> None:

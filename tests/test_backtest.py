@@ -78,6 +78,27 @@ def test_a_bad_gate_breaks_that_bound(world: Any, bad: Policy) -> None:
     assert promoted_for_nothing(world, bad) > AT_MOST
 
 
+def test_without_a_gate_whatever_is_no_better_is_promoted_and_is_counted(world: Any) -> None:
+    past = world("none", 1)
+    without, ours = (
+        measures.measure(past, policies.replay(past, policy, 1), None)
+        for policy in (replace(MONTHLY, gate=policies.always), MONTHLY)
+    )
+    assert without["false_promotions"] == without["worthless"] > 0
+    assert without["promotions"] == without["trainings"] - 1 == sum(without["yearly"]) - 1
+    assert ours["false_promotions"] < ours["worthless"]
+
+
+def test_a_calendar_is_held_against_ours_at_as_many_trainings_history_by_history() -> None:
+    of_it = {
+        "ours": {"all_trainings": [2, 5], "regrets": [0.0, 0.0]},
+        "every 1": {"all_trainings": [6, 6], "regrets": [0.1, 0.1]},
+        "every 3": {"all_trainings": [2, 4], "regrets": [0.3, 0.2]},
+        "never": {"all_trainings": [5, 5], "regrets": [9.0, 9.0]},
+    }
+    assert results.at_the_same_trainings(of_it) == pytest.approx([0.3, 0.15])
+
+
 def test_where_nothing_changes_there_is_hardly_an_alarm(world: Any) -> None:
     found = [
         measures.measure(past, policies.replay(past, OURS, 1), None)

@@ -225,8 +225,12 @@ def test_a_full_disk_leaves_the_old_model_and_says_so(shop: Watched, small_disk:
 
 
 @pytest.mark.parametrize(
-    "damage", ["a file is cut", "a file is as long", "the folder is gone", "a key is missing"]
-)
+    "damage",
+    [
+        "a file is cut", "a file is as long", "a file cannot be read", "the folder is gone",
+        "a key is missing",
+    ],
+)  # fmt: skip
 def test_what_is_damaged_in_its_place_is_put_there_once_more(shop: Watched, damage: str) -> None:
     shop.promoted(1.0)
     shop.step()
@@ -240,6 +244,9 @@ def test_what_is_damaged_in_its_place_is_put_there_once_more(shop: Watched, dama
         (folder / "servable.json").write_text(text.replace("0.", "1.", 1))
         with pytest.raises(UserError, match=r"servable.json is missing, or not as"):
             current.load(shop.folder, facts)  # no worker takes it
+    elif damage == "a file cannot be read":  # one that the disk fails on
+        (folder / "servable.json").unlink()
+        (folder / "servable.json").symlink_to("/proc/self/mem")
     elif damage == "the folder is gone":
         shutil.rmtree(folder)
     else:
