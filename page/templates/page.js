@@ -80,8 +80,11 @@ if (dialog) {
   $("distribution-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   for (const table of document.querySelectorAll(".heat")) {
-    table.parentElement.scrollLeft = table.scrollWidth; // the newest month is on the right
-    table.closest("details")?.addEventListener("toggle", () => { table.parentElement.scrollLeft = table.scrollWidth; });
+    // The newest month is on the right. To ask a table that is folded away for its width would lay it out.
+    const toNewest = () => { table.parentElement.scrollLeft = table.scrollWidth; };
+    const folded = table.closest("details");
+    if (folded) folded.addEventListener("toggle", toNewest);
+    else requestAnimationFrame(() => setTimeout(toNewest));
     table.addEventListener("click", (event) => {
       const cell = event.target.closest("td, tbody th");
       if (!cell) return;

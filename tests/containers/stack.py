@@ -63,11 +63,13 @@ class Stack:
 
     name: str = field(default_factory=lambda: f"churn-test-{secrets.token_hex(4)}")
     api: int = field(default_factory=free_port)
+    replicas: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
     mlflow: int = field(default_factory=free_port)
     prometheus: int = field(default_factory=free_port)
     postgres: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: f"p@:/#%{secrets.token_hex(8)}")
     params: Path = files.PARAMS
+    profiles: str = ""
 
     @property
     def registry(self) -> str:
@@ -80,7 +82,10 @@ class Stack:
         return {
             "COMPOSE_PROJECT_NAME": self.name,
             "POSTGRES_PASSWORD": self.password,
+            "COMPOSE_PROFILES": self.profiles,
             "API_PORT": str(self.api),
+            "API_2_PORT": str(self.replicas[0]),
+            "API_3_PORT": str(self.replicas[1]),
             "MLFLOW_PORT": str(self.mlflow),
             "PROMETHEUS_PORT": str(self.prometheus),
             "POSTGRES_PORT": str(self.postgres),

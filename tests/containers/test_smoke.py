@@ -19,9 +19,10 @@ import pytest
 import registry_fixtures
 import stack
 from clone import Clone
+from ruamel.yaml import YAML
 from stack import Stack, ask, until
 
-from stages.shared import params
+from stages.shared import files, params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -182,6 +183,21 @@ def test_the_servers_image_has_nothing_that_only_training_needs(
     assert image - base <= everything / 4
 
 
+def test_replicas_answer_alike_and_prometheus_watches_them_all(story: Story) -> None:
+    story.stack.profiles = "replicas,monitoring"  # from here on, as `.env` would say
+    story.stack.up()
+    version = ask(story.stack.api, "/ready")[1]["model_version"]
+    for port in story.stack.replicas:
+        until(lambda port=port: answer(story, port)[0] == version, f"{port} has the model")
+        assert answer(story, port) == answer(story, story.stack.api)
+    until(lambda: targets(story) == ["up"] * 3, "Prometheus reaches all three")
+    rules = ask(story.stack.prometheus, "/api/v1/rules")[1]["data"]["groups"][0]["rules"]
+    expected = YAML(typ="safe").load(files.ROOT / "ops/prometheus/alerts.yml")
+    named = [rule["alert"] for rule in expected["groups"][0]["rules"]]
+    assert [rule["name"] for rule in rules] == named
+    assert [rule["lastError"] for rule in rules if "lastError" in rule] == []
+
+
 def test_the_server_runs_without_rights(story: Story) -> None:
     who = story.stack.compose("exec", "-T", "api", "python", "-c", "import os; print(os.getuid())")
     assert who.strip() == "10001"
@@ -198,6 +214,19 @@ def test_the_server_has_no_password_to_the_registrys_database(story: Story) -> N
 
 
 # --- helpers -----------------------------------------------------------------------------------
+
+
+def answer(story: Story, port: int) -> tuple[int | None, Any]:
+    """The version behind a port, and its answers."""
+    said = ask(port, "/predict", {"instances": story.customers})[1] or {}
+    return said.get("model_version"), said.get("predictions")
+
+
+def targets(story: Story) -> list[str]:
+    """What Prometheus says of each server that it has found."""
+    found = ask(story.stack.prometheus, "/api/v1/targets?state=active")[1]
+    active = found["data"]["activeTargets"] if found else []
+    return [one["health"] for one in active if one["labels"]["job"] == "churn-api"]
 
 
 def size(image: str) -> int:
