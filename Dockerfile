@@ -29,6 +29,9 @@ RUN PROMETHEUS_MULTIPROC_DIR=/tmp /opt/venv/bin/python -c "import serve.__main__
 FROM python:3.11-slim-bookworm AS api
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp \
     MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true SERVE_HOST=0.0.0.0
+# OpenMP, which LightGBM's library is linked with: it says what moves a probability.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=build-api /opt/venv /opt/venv
 COPY --from=build-api /app /app
 WORKDIR /app

@@ -202,7 +202,8 @@ UV_COMPILE := uv pip compile -q --universal --fork-strategy fewest --python-vers
 # The images' packages are some of the environment's, at the same versions.
 lock: .venv/installed ## renew the locked packages of environment and images from pyproject.toml
 	@$(UV_COMPILE) pyproject.toml --group dev -o requirements.txt
-	@$(UV_COMPILE) --group serve -c requirements.txt -o serve/requirements.txt
+	@$(UV_COMPILE) --group serve -c requirements.txt --no-emit-package scipy --no-emit-package narwhals \
+	  -o serve/requirements.txt
 	@$(UV_COMPILE) --group tracking -c requirements.txt -o ops/mlflow/requirements.txt
 
 relock: .venv/installed ## renew dvc.lock as a bare clone of the last commit gets it

@@ -1,4 +1,9 @@
-"""`make report`: write the page to reports/report.html; with ``--live`` as the server shows it."""
+"""`make report`: write the page, as a file and as a server shows it.
+
+reports/report.html is for people. reports/page.html has a form that asks the server: one in a
+container, which has not the code of this, shows it at ``/``. With ``--live`` the watcher has that
+written for the server beside it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from page.render import page
 from stages.shared import errors, files
 from stages.shared.errors import UserError
 
-REPORT, LIVE = "report.html", "page.html"  # in reports; where the server looks
+REPORT, LIVE = "report.html", "page.html"
 
 
 def main() -> None:
@@ -18,16 +23,16 @@ def main() -> None:
     from stages.registry import cli
 
     parser = cli.parser("write the page")
-    parser.add_argument("--live", action="store_true", help="as the server shows it")
+    parser.add_argument("--live", action="store_true", help="for the server that runs here")
     parser.add_argument("--facts", type=Path, help="made before; without it they are gathered")
     parser.add_argument("--out", type=Path, help="where the page goes")
     given = parser.parse_args()
     out = given.out or (folder() / LIVE if given.live else files.REPORTS / REPORT)
     found = _read(given.facts) if given.facts else _gathered()
     files.write_bytes(out, page(found, live=given.live).encode())
-    if given.live and not given.facts:
-        explain(folder())
-    elif not given.live:
+    if out == files.REPORTS / REPORT:
+        files.write_bytes(files.REPORTS / LIVE, page(found, live=True).encode())
+    if not given.live:
         print(f"report: {files.relative(out)}, {out.stat().st_size / 1e6:.1f} MB")
 
 
@@ -36,18 +41,6 @@ def folder() -> Path:
     from stages.shared import params
 
     return files.home() / params.serve().folder
-
-
-def explain(folder: Path) -> None:
-    """Work out for the model in place what the server needs to tell what moves a probability."""
-    from page import explainable
-    from serve import place
-    from stages.registry import store
-
-    current = place.read(folder, place.CURRENT)
-    if current:
-        target = folder / current["folder"] / place.EXPLAIN
-        explainable.write(store.fetch(current["version"]), target)
 
 
 def _gathered() -> known.Facts:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from page import words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from page.facts import Facts
+
+FALSE_POSITIVE_RATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)  # of the table behind the chart
 
 
 def candidate(facts: Facts) -> dict[str, Any]:
@@ -38,7 +43,9 @@ def candidate(facts: Facts) -> dict[str, Any]:
         "figures": _figures(facts),
         "compare": compare,
         "delta": facts.settings.get("delta", 0.0),
-        "curves": _named_curves(facts),
+        "least_bound": facts.settings.get("min_lower_bound", 0.0),
+        "curves": (curves := _named_curves(facts)),
+        "tables": [_roc_table(curves), _calibration_table(curves)] if curves else [],
     }
 
 
@@ -49,6 +56,40 @@ def _named_curves(facts: Facts) -> dict[str, Any]:
         if facts.curves.get(key, {}).get("roc"):
             found[name] = facts.curves[key]
     return found
+
+
+def _roc_table(curves: Mapping[str, Any]) -> dict[str, Any]:
+    """True positive rates at a few false positive rates, for those who do not see the chart."""
+    return {
+        "caption": "ROC: true positive rate of each model",
+        "head": ["False positive rate", *curves],
+        "rows": [
+            [f"{x:.0%}", *(f"{_height(one['roc'], x):.1%}" for one in curves.values())]
+            for x in FALSE_POSITIVE_RATES
+        ],
+    }
+
+
+def _height(points: Sequence[Sequence[float]], x: float) -> float:
+    """The curve's height at x, between its points; the upper end where it rises straight up."""
+    found = points[0][1]
+    for (left, low), (right, high) in pairwise(points):
+        if left <= x <= right:
+            found = high if left == right else low + (high - low) * (x - left) / (right - left)
+    return found
+
+
+def _calibration_table(curves: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said and what came, tenth by tenth."""
+    parts = zip_longest(*(one["calibration"] for one in curves.values()))
+    return {
+        "caption": "Calibration: predicted churn probability → share that churned",
+        "head": ["Tenth", *curves],
+        "rows": [
+            [str(n), *("" if p is None else f"{p[0]:.1%} → {p[1]:.1%}" for p in tenth)]
+            for n, tenth in enumerate(parts, start=1)
+        ],
+    }
 
 
 def _figures(facts: Facts) -> list[tuple[str, str, str]]:

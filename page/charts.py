@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 INK, MUTED, LINE = "var(--ink)", "var(--muted)", "var(--line)"
 BLUE, ORANGE, PALE = "var(--blue)", "var(--orange)", "var(--pale)"
 _SAID = {"type": "text", "align": "left", "dx": 9, "color": INK, "fontSize": 12}
-KINDS = ("feed broken", "retrained", "promoted", "undecided", "rejected", "rolled back")
-SHAPES = ("square", "triangle-up", "circle", "diamond", "cross", "triangle-left")
+KINDS = ("feed broken", "trained", "promoted", "undecided", "rejected", "rolled back", "put back")
+SHAPES = ("square", "triangle-up", "circle", "diamond", "cross", "triangle-left", "triangle-right")
+COLOURS = [ORANGE, MUTED, BLUE, MUTED, ORANGE, ORANGE, BLUE]
 _CONFIG: dict[str, Any] = {
     "background": None,
     "padding": 2,
@@ -145,7 +146,7 @@ def _marks(marks: Sequence[Mapping[str, Any]], names: Sequence[str], labels: int
     }  # fmt: skip
     colour = {
         "field": "kind", "legend": None,
-        "scale": {"domain": list(KINDS), "range": [ORANGE, MUTED, BLUE, MUTED, ORANGE, ORANGE]},
+        "scale": {"domain": list(KINDS), "range": COLOURS},
     }  # fmt: skip
     return {
         "title": "What was decided",
@@ -227,16 +228,19 @@ def _windows(
     }  # fmt: skip
 
 
-def gain(compare: Mapping[str, Any], delta: float, width: int) -> dict[str, Any]:
-    """The gain with its interval, no gain, and the least gain that counts.
+def gain(
+    compare: Mapping[str, Any], delta: float, least_bound: float, width: int
+) -> dict[str, Any]:
+    """The gain with its interval, and the gate: what the gain and the interval's low end must pass.
 
     Args:
         compare: reports/compare.json, with an interval.
-        delta: section ``compare`` of params.yaml.
+        delta: the least gain that counts; section ``compare`` of params.yaml.
+        least_bound: ``min_lower_bound`` there, which the whole interval must be above.
         width: in pixels.
     """
     low, high = compare["interval"]
-    reach = 1.15 * max(abs(low), abs(high), 2 * delta, 1e-6)
+    reach = 1.15 * max(abs(low), abs(high), 2 * delta, 2 * abs(least_bound), 1e-6)
     x = {
         "type": "quantitative", "scale": {"domain": [-reach, reach], "nice": False},
         "axis": {"title": "gain in AUC", "format": "+.3f", "tickCount": 5, "grid": False},
@@ -244,6 +248,8 @@ def gain(compare: Mapping[str, Any], delta: float, width: int) -> dict[str, Any]
     lines = [{"at": 0.0, "what": "no gain"}]
     if delta > 0:
         lines.append({"at": delta, "what": f"gate {delta:+g}"})
+    bound = {"value": 64}
+    bounds = [{"at": least_bound, "what": f"the interval: above {least_bound:+g}"}]
     top, middle = {"value": 8}, {"value": 42}
     found = [{"gain": compare["gain"], "low": low, "high": high}]
     return {
@@ -264,6 +270,18 @@ def gain(compare: Mapping[str, Any], delta: float, width: int) -> dict[str, Any]
                 "mark": {**_SAID, "dx": 6},
                 "encoding": {"x": {**x, "field": "at"}, "y": top, "text": {"field": "what"}},
             },
+            *(
+                {
+                    "data": {"values": bounds},
+                    "mark": mark,
+                    "encoding": {"x": {**x, "field": "at"}, **encoding},
+                }
+                for mark, encoding in (
+                    ({"type": "rule", "strokeDash": [1, 3], "color": MUTED}, {}),
+                    ({**_SAID, "dx": 6}, {"y": bound, "text": {"field": "what"}}),
+                )
+                if least_bound
+            ),
             {
                 "data": {"values": found},
                 "mark": {"type": "rule", "color": BLUE, "strokeWidth": 3},

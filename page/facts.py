@@ -13,10 +13,12 @@ class Facts:
     Attributes:
         as_of: when they were gathered; UTC, ISO 8601.
         next_step: the one thing to do now.
+        next_month: how the next month arrives.
         awaits: a verdict waits for a person.
         stale: the verdict is about a production that is gone.
         outcome: what became of the candidate.
         trouble: why the registry or its ledger cannot be relied on.
+        from_copy: whether the events are those of the clone's copy, not of the registry.
         alias: what is wrong with the alias, in words.
         drift: reports/drift.json.
         candidate: digest, estimator and window of the candidate in the workspace.
@@ -28,16 +30,18 @@ class Facts:
         curves: ROC and calibration of candidate and production on the holdout.
         columns: for each column, how its values are distributed in each month.
         form: the contract of the model in production, with an example; None without one.
-        settings: the parameters that the page names.
+        settings: the parameters of section ``compare`` that the page names.
         evidently: whether there is a page of Evidently's.
     """
 
     as_of: str
     next_step: str
+    next_month: str = "make month && make repro"
     awaits: bool = False
     stale: bool = False
     outcome: str | None = None
     trouble: str | None = None
+    from_copy: bool = False
     alias: str | None = None
     drift: dict[str, Any] = field(default_factory=dict)
     candidate: dict[str, Any] | None = None

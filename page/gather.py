@@ -37,10 +37,12 @@ def gather() -> Facts:
     found = Facts(
         as_of=datetime.now(UTC).isoformat(timespec="seconds"),
         next_step=status.next_step(now),
+        next_month=now.next_month,
         awaits=now.awaits,
         stale=now.stale,
         outcome=now.outcome,
         trouble=now.trouble,
+        from_copy=now.from_copy,
         alias=_alias(now.registry),
         drift=now.drift,
         candidate=_candidate(now),
@@ -88,7 +90,6 @@ def _settings() -> dict[str, Any]:
         "delta": compared.delta,
         "min_lower_bound": compared.min_lower_bound,
         "confidence": compared.confidence,
-        "approval": params.promote().approval,
     }
 
 
@@ -150,7 +151,7 @@ def _curves(now: status.Facts, measured: quality.Measured) -> dict[str, Any]:
         found["candidate"] = measured.holdout(case.folder, case.digest)
         version, digest = case.compare["production_version"], case.compare.get("production_digest")
         if version is not None and digest not in (None, case.digest):
-            found["production"] = measured.holdout(store.fetch(version), digest)
+            found["production"] = measured.holdout(store.at_hand(version, digest), digest)
     return found
 
 
@@ -171,10 +172,10 @@ def _month(name: str) -> Path:
 
 def _form(state: ledger.State) -> dict[str, Any] | None:
     """The contract of what is in production, and one of its golden rows."""
-    if state.production is None:
+    if state.production is None or state.digest is None:
         return None
     with suppress(UserError, OSError, KeyError, IndexError):
-        folder = store.fetch(state.production)
+        folder = store.at_hand(state.production, state.digest)
         card = files.read_json(folder / candidate.CARD)
         rows = files.read_json(folder / candidate.GOLDEN)["rows"]
         if not (folder / servable.PLAN).is_file():

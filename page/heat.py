@@ -42,16 +42,19 @@ def heat(facts: Facts) -> dict[str, Any]:
 
 
 def _by_p_value(judged: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The methods whose values are p-values: they have drifted where they are small."""
-    return {
-        column["method"]
-        for step in judged
-        for column in step["columns"].values()
-        if column.get("value") is not None
-        and column.get("threshold") is not None
-        # A distance has drifted from its limit on, a p-value below it.
-        and bool(column.get("drifted")) == (column["value"] < column["threshold"])
-    }
+    """The methods whose values are p-values: they have drifted where they are small.
+
+    A distance has drifted from its limit on, a p-value below it. What most columns of a method show
+    holds for it: a value is rounded, and one close to its limit may lie on the other side of it.
+    """
+    votes: dict[str, int] = {}
+    for step in judged:
+        for column in step["columns"].values():
+            if column.get("value") is not None and column.get("threshold") is not None:
+                is_small = column["value"] < column["threshold"]
+                vote = 1 if bool(column.get("drifted")) == is_small else -1
+                votes[column["method"]] = votes.get(column["method"], 0) + vote
+    return {method for method, sum_ in votes.items() if sum_ > 0}
 
 
 def _cell(column: Mapping[str, Any] | None, by_p_value: set[str]) -> dict[str, Any]:

@@ -13,23 +13,28 @@ if TYPE_CHECKING:
     from page.facts import Facts
     from stages.registry import ledger
 
+_MOVED = {"rollback": "rolled back", "put back": "put back"}
 _DECIDED = {"reject": "rejected", "undecided": "undecided"}
 MOST_VERSIONS = 12  # that the training windows are shown of; the newest ones
 
 
-def world(facts: Facts) -> dict[str, Any]:
-    """Whether the world still is the one that the model was trained on, in a sentence or two."""
+def world(facts: Facts, state: ledger.State) -> dict[str, Any]:
+    """Whether the world still is the one that production was trained on, in a sentence or two."""
     steps = facts.drift.get("months", [])
     judged = [s for s in steps if s.get("share") is not None or s.get("triggered")]
     if not judged:
         said = "No month has been held against a training window yet."
-        return {"sentence": said, "empty": True, "rows": _month_rows(facts)}
+        return {"sentence": said, "empty": True, "rows": _month_rows(facts, state)}
     newest = judged[-1]
     moved = words.drift(newest, share_decides=words.by_share(facts.drift)) + "."
     if newest.get("share") is not None:
         moved = f"{newest['share']:.0%} of its columns moved, {moved}"
+    since = placing.left(facts.drift, facts.runs, facts.events, state.digest)
     if newest.get("triggered"):
         said = f"No: {newest['month']} has left the window: {moved}"
+    elif since:
+        said = _moved_on(facts, state, since)
+        said += f" {newest['month']} is like {words.span(newest['window'])}: {moved}"
     else:
         said = f"Yes: {newest['month']} looks like {words.span(newest['window'])}: {moved}"
     said += _of_labels(newest)
@@ -40,19 +45,38 @@ def world(facts: Facts) -> dict[str, Any]:
         said += f" The drift of {pending} waits for that month's labels before a model is trained."
     triggered = [step["month"] for step in judged if step.get("triggered")]
     said += f" {len(triggered)} of {words.count(len(judged), 'judged month')} drifted."
-    return {"sentence": said, "empty": False, "rows": _month_rows(facts)}
+    return {"sentence": said, "empty": False, "rows": _month_rows(facts, state)}
 
 
-def _month_rows(facts: Facts) -> list[dict[str, str]]:
+def _moved_on(facts: Facts, state: ledger.State, since: Sequence[str]) -> str:
+    """That production was trained in another world than today's, and what was tried since."""
+    drifted = f"{since[0]} drifted" if len(since) == 1 else f"{len(since)} months drifted"
+    said = f"No: since version {state.production} was trained, {drifted}"
+    said += f", {since[0]} first" if len(since) > 1 else ""
+    kept = set(state.digests.values())
+    tried = [r for r in facts.runs if (r["month"] or "") >= since[0] and r["digest"] not in kept]
+    if tried:
+        which = "the candidate" if len(tried) == 1 else f"none of the {len(tried)} candidates"
+        said += f"; {which} trained since has {'not ' * (len(tried) == 1)}taken its place"
+    return said + "."
+
+
+def _month_rows(facts: Facts, state: ledger.State) -> list[dict[str, str]]:
     """The table behind the time line; the newest month first."""
     measured, limited = {one["month"]: one for one in facts.quality}, words.by_share(facts.drift)
+    steps = facts.drift.get("months", [])
+    names = [step["month"] for step in steps]
+    served = placing.in_production(facts.events, names)
+    decided: dict[str, list[str]] = {}
+    for mark in marks(facts, state, set(names)):
+        said = f"{mark['kind']} {mark['label']}".strip()
+        decided.setdefault(mark["month"], []).append(said)
     rows = []
-    for step in reversed(facts.drift.get("months", [])):
+    for step in reversed(steps):
         found = measured.get(step["month"])
         quality = ""
         if found and found["auc"] is not None:
             quality = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-            quality += f", version {found['version']}"
         share = step.get("share")
         rows.append(
             {
@@ -62,10 +86,16 @@ def _month_rows(facts: Facts) -> list[dict[str, str]]:
                 "share": _share(share, step.get("threshold") if limited else None),
                 "drifted": "drifted" if step.get("triggered") else "",
                 "reason": step.get("reason", ""),
+                "decided": "; ".join(decided.get(step["month"], ())),
+                "served": _version(served.get(step["month"])),
                 "quality": quality,
             }
         )
     return rows
+
+
+def _version(event: Mapping[str, Any] | None) -> str:
+    return f"version {event['to_version']}" if event else ""
 
 
 def _share(share: float | None, limit: float | None) -> str:
@@ -119,10 +149,9 @@ def _of_month(name: str, step: Mapping[str, Any], *, limited: bool) -> dict[str,
 
 
 def marks(facts: Facts, state: ledger.State, names: set[str]) -> list[dict[str, Any]]:
-    """Retrainings, promotions, rejections and rollbacks, each in its month."""
-    chosen = placing.renewals(facts.drift)
+    """Trainings, promotions, rejections and rollbacks, each in its month."""
     found: list[dict[str, Any]] = [
-        {"month": month, "kind": "retrained", "label": ""} for month in chosen
+        {"month": run["month"], "kind": "trained", "label": ""} for run in facts.runs
     ]
     found += [
         {"month": step["month"], "kind": "feed broken", "label": ""}
@@ -131,7 +160,7 @@ def marks(facts: Facts, state: ledger.State, names: set[str]) -> list[dict[str, 
     ]
     promoted = set(state.digests.values())
     for event in facts.events:
-        kind = "promoted" if event["kind"] in ("promote", "adopt") else "rolled back"
+        kind = _MOVED.get(event["kind"], "promoted")
         label = f"v{event['to_version']}"
         found.append({"month": event["month"], "kind": kind, "label": label})
     for run in facts.runs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from page import words
+from page import placing, words
 from stages.registry import ledger
 from stages.shared import months as calendar
 
@@ -25,13 +25,14 @@ def now(facts: Facts, events: Sequence[ledger.Event], state: ledger.State) -> di
         }
     since = state.since
     known = ledger.evidence(events, state.digest)
+    left = placing.left(facts.drift, facts.runs, facts.events, state.digest)
     return {
         "headline": f"Version {state.production} is in production",
         "lede": f"Since {words.moment(since.when)}; {word(since)}: {since.why.rstrip('.')}.",
         "tiles": [
             *_evidence_tile(known, facts),
-            *_window_tile(known, facts),
-            *_drift_tile(facts),
+            *_window_tile(known, facts, left),
+            *_drift_tile(facts, left),
             *_data_tile(facts),
         ],
         **_to_do(facts),
@@ -73,7 +74,9 @@ def _evidence_tile(known: Mapping[str, Any], facts: Facts) -> Iterator[dict[str,
     yield _tile("AUC when it was promoted", f"{auc:.3f}", note)
 
 
-def _window_tile(known: Mapping[str, Any], facts: Facts) -> Iterator[dict[str, str]]:
+def _window_tile(
+    known: Mapping[str, Any], facts: Facts, left: Sequence[str]
+) -> Iterator[dict[str, str]]:
     window = known.get("window")
     if not window:
         return
@@ -82,10 +85,11 @@ def _window_tile(known: Mapping[str, Any], facts: Facts) -> Iterator[dict[str, s
     if steps:
         age = calendar.apart(window[-1], steps[-1]["month"])
         note += f"; the newest is {words.count(age, 'month')} old" if age > 0 else ""
-    yield _tile("Trained on", words.span(window), note)
+    note += f"; the world has left them: {left[0]} drifted" if left else ""
+    yield _tile("Trained on", words.span(window), note, "past" if left else "")
 
 
-def _drift_tile(facts: Facts) -> Iterator[dict[str, str]]:
+def _drift_tile(facts: Facts, left: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     steps = facts.drift.get("months", [])
     if not steps:
         yield _tile("Drift", "not measured", "no month has been held against a window yet")
@@ -97,7 +101,9 @@ def _drift_tile(facts: Facts) -> Iterator[dict[str, str]]:
     drifted = sum(bool(c.get("drifted")) for c in newest.get("columns", {}).values())
     note = f"{drifted} of {len(newest.get('columns', {}))} columns moved; "
     note += words.drift(newest, share_decides=words.by_share(facts.drift))
-    state = "past" if newest.get("triggered") else "fine"
+    state = "past" if newest.get("triggered") else "" if left else "fine"
+    if left:
+        note = f"held against {words.span(newest.get('window') or ())}: {note}"
     yield _tile(f"Drift in {newest['month']}", f"{newest['share']:.0%}", note, state)
 
 
@@ -119,7 +125,11 @@ def _data_tile(facts: Facts) -> Iterator[dict[str, str]]:
 
 def _to_do(facts: Facts) -> dict[str, Any]:
     """What waits for a person, and the command for it."""
-    found: dict[str, Any] = {"command": facts.next_step, "awaits": "Nothing waits for a decision."}
+    found: dict[str, Any] = {
+        "command": facts.next_step,
+        "awaits": "Nothing waits for a decision.",
+        "alarm": False,
+    }
     digest = facts.candidate["digest"][:12] if facts.candidate else ""
     if facts.trouble:
         found |= {"awaits": f"The registry cannot be relied on: {facts.trouble}.", "alarm": True}

@@ -56,6 +56,31 @@ def of_events(
     return found
 
 
+def left(
+    drift: Mapping[str, Any],
+    runs: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]],
+    digest: str | None,
+) -> list[str]:
+    """The months that drifted after a model's training window had been chosen.
+
+    A later window may be like the newest month again; the model's own is not.
+
+    Args:
+        drift: reports/drift.json.
+        runs: MLflow's, each with the ``month`` that its window was chosen in.
+        events: the ledger's, each with its ``month``; they know it where the runs do not.
+        digest: of the model.
+    """
+    of_runs = [run["month"] for run in runs if run["digest"] == digest]
+    of_events = [event["month"] for event in events if event["candidate"] == digest]
+    chosen = next((month for month in (*of_runs, *of_events) if month), None)
+    if chosen is None:
+        return []
+    steps = drift.get("months", [])
+    return [s["month"] for s in steps if s.get("triggered") and s["month"] > chosen]
+
+
 def in_production(
     events: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> dict[str, Mapping[str, Any]]:

@@ -49,7 +49,7 @@ class Measured:
         key = files.key("month", files.sha256(path), digest, self._basis)
         found = self._known.get(key)
         if found is None:
-            folder = store.fetch(version)
+            folder = store.at_hand(version, digest)
             card = files.read_json(folder / candidate.CARD)
             found = auc(*scored(labelled(path, card), folder, card), self._confidence)
         self._used[key] = found

@@ -21,7 +21,8 @@ def events_table(facts: Facts, events: Sequence[ledger.Event]) -> dict[str, Any]
     if broken:
         chain = f"the chain is broken at event {broken}"
     elif facts.trouble:
-        chain = f"{count} in the copy; not verified against the registry: {facts.trouble}"
+        where = "in the clone's copy" if facts.from_copy else "in the registry"
+        chain = f"{count} {where}, not verified against the other: {facts.trouble}"
     elif not events:
         chain = "no event yet"
     urls = {run["digest"]: run["url"] for run in facts.runs}

@@ -36,7 +36,6 @@ def page(facts: Facts, *, live: bool = False) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
-    shown["now"].setdefault("alarm", False)
     return environment.get_template("page.html").render(
         **shown,
         live=live,
@@ -67,7 +66,8 @@ def drawn(shown: Mapping[str, Any]) -> dict[str, Markup | None]:
         found["time_wide"] = charts.svg(charts.time_line(**parts, width=WIDE))
         found["time_narrow"] = charts.svg(charts.time_line(**parts, width=NARROW))
     if not one["empty"] and one["compare"].get("interval"):
-        found["gain"] = charts.svg(charts.gain(one["compare"], one["delta"], SMALL + 60))
+        gate = one["delta"], one["least_bound"]
+        found["gain"] = charts.svg(charts.gain(one["compare"], *gate, SMALL + 60))
     if not one["empty"] and one["curves"]:
         rates = ("false positive rate", "true positive rate")
         found["roc"] = charts.svg(charts.curves(one["curves"], "roc", rates, SMALL))

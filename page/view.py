@@ -21,7 +21,7 @@ def view(facts: Facts) -> dict[str, Any]:
         "as_of": words.moment(facts.as_of),
         "as_of_iso": facts.as_of,
         "now": now.now(facts, events, state),
-        "world": line.world(facts),
+        "world": line.world(facts, state),
         "time_line": line.time_line(facts, state),
         "heat": heat.heat(facts),
         "distributions": heat.distributions(facts),
@@ -29,6 +29,8 @@ def view(facts: Facts) -> dict[str, Any]:
         "ledger": record.events_table(facts, events),
         "runs": record.runs_table(facts, state),
         "form": form.fields(facts),
+        "production": state.production,
+        "next_month": now.commands(facts.next_month),
         "evidently": facts.evidently,
     }
 

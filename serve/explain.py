@@ -1,10 +1,10 @@
 """What moves one customer's probability: `POST /explain`.
 
 Of trees, TreeSHAP as LightGBM has it (Lundberg et al., From local explanations to global
-understanding with explainable AI for trees, 2020): `page.explainable` writes them down in
-LightGBM's own text format, and its library is asked for contributions through its C API. The
-package itself is not imported: it would bring scikit-learn and pandas into the worker. Of a linear
-model they are exact without a library: weight times distance from a reference customer.
+understanding with explainable AI for trees, 2020): training writes them down in LightGBM's own text
+format (see `stages.shared.treeshap`), and its library is asked for contributions through its C API.
+The package itself is not imported: it would bring scikit-learn and pandas into the worker. Of a
+linear model they are exact without a library: weight times distance from a reference customer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gevent import get_hub
 
-from serve import place
 from serve.problems import Problem
-from serve.remake import Remaker
 from stages.shared import servable
+from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -76,20 +75,11 @@ class Explanations:
         if last and last[0] is now:
             return last[1]
         try:
-            explainer = Explainer(self._folder / now.facts["folder"])
-        except FileNotFoundError:
-            raise _not_yet(now.version) from None
-        except OSError as error:
+            explainer = Explainer(self._folder / now.facts["folder"], now.facts["files"])
+        except (UserError, OSError) as error:
             raise Problem(503, f"what moves it cannot be told here: {error}") from None
         self._last = now, explainer
         return explainer
-
-
-def _not_yet(version: int) -> Problem:
-    if not Remaker.is_possible():
-        return Problem(503, "what moves it is worked out by the page's code, which is not here")
-    why = f"what moves version {version} is being worked out: ask again"
-    return Problem(503, why, headers={"Retry-After": "5"})
 
 
 def _of_column(by_input: Floats, column: servable.Column) -> float:
@@ -101,13 +91,23 @@ def _of_column(by_input: Floats, column: servable.Column) -> float:
 class Explainer:
     """Explains one servable; takes the place of what makes probabilities of its inputs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, expected: Mapping[str, str] | None = None) -> None:
+        """Read a servable's files.
+
+        Args:
+            folder: where they are.
+            expected: their SHA-256, by name; None does not look.
+
+        Raises:
+            UserError: the trees are missing, or not as they were put there.
+            OSError: LightGBM's library is not here.
+        """
         self.plan = servable.from_json(json.loads((folder / servable.PLAN).read_bytes()))
         if self.plan.coefficients is not None:
             self.method, self.unit = LINEAR, "log-odds"
             self._weigh = linear(self.plan)
         else:
-            text = (folder / place.EXPLAIN).read_text()
+            text = _trees(folder / servable.SHAP, expected)
             self.method = TREE_SHAP.format(version=version("lightgbm"))
             self.unit = "log-odds" if LOGISTIC in text else "probability"
             self._weigh = Booster(text).contributions
@@ -125,6 +125,15 @@ class Explainer:
     def many(self, rows: Floats) -> Any:
         """The same for many."""
         return np.array([self._weigh(row) for row in rows])
+
+
+def _trees(path: Path, expected: Mapping[str, str] | None) -> str:
+    if not path.is_file():
+        raise UserError("this model was registered without its trees: train again")
+    text = path.read_bytes()
+    if expected is not None:
+        servable.check({path.name: text}, expected, [path.name])
+    return text.decode()
 
 
 def linear(plan: Plan) -> Callable[[Floats], Floats]:

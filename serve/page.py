@@ -1,4 +1,4 @@
-"""What `GET /` shows: the page that the watcher has made, and what belongs to it."""
+"""What `GET /` shows: the page as the watcher or `make report` made it, and what belongs to it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ HTML = "text/html"
 
 
 def page(folder: Path) -> Response:
-    """The page, as it was last made; one that waits where there is none yet."""
-    made = folder / PAGE
-    if not made.is_file():
-        return Response(
-            render_template("waiting.html", possible=Remaker.is_possible()), mimetype=HTML
-        )
-    return _file(made)
+    """The page, as it was last made; one that waits where there is none yet.
+
+    Where the code that makes it is, the watcher makes it. An image of the server alone shows what
+    `make report` has written where the pipeline runs.
+    """
+    for made in (folder / PAGE, files.home() / files.relative(files.REPORTS) / PAGE):
+        if made.is_file():
+            return _file(made)
+    return Response(render_template("waiting.html", possible=Remaker.is_possible()), mimetype=HTML)
 
 
 def drift() -> Response:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CURRENT, WATCHER = "current.json", "watcher.json"
-PAGE = "page.html"  # what `GET /` shows
-EXPLAIN = "explain.txt"  # in the model's folder: see page.explainable
+PAGE = "page.html"  # what `GET /` shows; `make report` writes one into reports
 _SIZE = 4096
 _LONGEST = 300  # characters of a text in watcher.json; one takes twelve bytes at most
 

@@ -157,7 +157,7 @@ def keep(source: Path, target: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        for name in (servable.PLAN, servable.TREES):
+        for name in servable.FILES:
             if (source / name).is_file():
                 shutil.copyfile(source / name, temporary / name)
                 with (temporary / name).open("rb") as file:

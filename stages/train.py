@@ -35,6 +35,7 @@ from stages.shared import (
     months,
     params,
     servable,
+    treeshap,
     window,
 )
 from stages.shared.errors import UserError
@@ -280,9 +281,11 @@ def main() -> None:
     }
     with threadpool_limits(1):
         golden = golden_rows(model, frame, features)
-        served = export.servable(model.estimator.estimator, features)
+        fitted = model.estimator.estimator
+        served = export.servable(fitted, features)
+        explained = treeshap.of_estimator(fitted.named_steps["estimator"])
     check_servable(served, golden)
-    digest = candidate.save(files.CANDIDATE, model, card, golden, served)
+    digest = candidate.save(files.CANDIDATE, model, card, golden, served, explained)
     report = {
         "digest": digest,
         "window": chosen,

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from page import explainable
 from serve import place
 from serve.app import create_app
 from serve.metrics import Metrics
 from serve.online import Online
 from stages import train
-from stages.shared import contract, export, files, params, servable
+from stages.shared import contract, export, files, params, servable, treeshap
 from stages.shared.contract import Feature
 
 FEATURES = {
@@ -68,9 +67,9 @@ def put(folder: Path, version: int, estimator: str = "hist_gradient_boosting") -
     files.write_json(target / servable.PLAN, servable.to_json(plan))
     if trees is not None:
         files.write_bytes(target / servable.TREES, trees)
-    explained = explainable.of_estimator(model.named_steps["estimator"])
+    explained = treeshap.of_estimator(model.named_steps["estimator"])
     if explained:
-        files.write_bytes(target / place.EXPLAIN, explained.encode())
+        files.write_bytes(target / servable.SHAP, explained.encode())
     place.replace_current(
         folder,
         {

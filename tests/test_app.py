@@ -335,16 +335,18 @@ def test_the_page_is_sent_as_it_was_last_made_and_only_once(tmp_path: Path) -> N
     assert client.get("/", headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
 
 
-def test_a_server_without_the_pages_code_says_where_the_page_is_made(
+def test_a_server_without_the_pages_code_shows_what_make_report_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve_fixtures.put(tmp_path, 1)
-    (tmp_path / "of-1" / place.EXPLAIN).unlink()
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "REPORTS", tmp_path / "reports")
     monkeypatch.setattr(Remaker, "is_possible", staticmethod(lambda: False))
     client = serve_fixtures.client(tmp_path)
     assert "make report</code> makes it where the pipeline runs" in client.get("/").text
-    said = client.post("/explain", json=GOOD)
-    assert (said.status_code, "which is not here" in said.json["detail"]) == (503, True)
+    files.write_bytes(files.REPORTS / PAGE, b"<title>of make report</title>")
+    assert client.get("/").text == "<title>of make report</title>"
+    (tmp_path / PAGE).write_text("<title>of the watcher</title>")
+    assert client.get("/").text == "<title>of the watcher</title>"
 
 
 def test_evidentlys_report_is_there_or_a_404(

@@ -13,10 +13,9 @@ import serve_fixtures
 from serve_fixtures import FEATURES, GOOD
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from page import explainable
-from serve import explain, online, place
+from serve import explain, online
 from serve.problems import MIMETYPE
-from stages.shared import files
+from stages.shared import files, servable, treeshap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +48,7 @@ def ask(folder: Path, value: Any, **settings: Any) -> tuple[int, Any]:
 )
 def test_contributions_and_the_mean_are_exactly_what_the_trees_say(model: Any) -> None:
     model.fit(ROWS, CHURNED)
-    text = explainable.of_estimator(model)
+    text = treeshap.of_estimator(model)
     assert text
     booster = explain.Booster(text)
     boosting = isinstance(model, HistGradientBoostingClassifier)
@@ -63,7 +62,7 @@ def test_contributions_and_the_mean_are_exactly_what_the_trees_say(model: Any) -
 
 def test_a_value_that_no_tree_asks_for_contributes_nothing() -> None:
     model = HistGradientBoostingClassifier(**SMALL).fit(ROWS * [1, 1, 1, 0], CHURNED)
-    booster = explain.Booster(str(explainable.of_estimator(model)))
+    booster = explain.Booster(str(treeshap.of_estimator(model)))
     found = np.array([booster.contributions(row) for row in ROWS[:20]])
     assert not found[:, 3].any()
     assert found[:, 0].any()
@@ -123,18 +122,26 @@ def test_an_id_alone_is_explained_from_the_store_and_what_is_wrong_is_named(tmp_
     assert ask(tmp_path, [])[0] == 422
 
 
-def test_until_it_is_worked_out_the_answer_says_so_and_another_model_is_explained_anew(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("put", "said"),
+    [(None, "without its trees: train again"), (b"tree\n", "not as it was put there")],
+)
+def test_trees_that_are_missing_or_damaged_explain_nothing_and_the_answers_go_on(
+    put: bytes | None, said: str, tmp_path: Path
 ) -> None:
     serve_fixtures.put(tmp_path, 1)
-    text = tmp_path / "of-1" / place.EXPLAIN
-    kept = text.read_bytes()
-    text.unlink()
+    text = tmp_path / "of-1" / servable.SHAP
+    text.unlink() if put is None else text.write_bytes(put)
     client = serve_fixtures.client(tmp_path)
-    waiting = client.post("/explain", json=GOOD)
-    assert (waiting.status_code, waiting.headers["Retry-After"]) == (503, "5")
-    assert "ask again" in waiting.json["detail"]
-    text.write_bytes(kept)
+    refused = client.post("/explain", json=GOOD)
+    assert (refused.status_code, refused.mimetype) == (503, MIMETYPE)
+    assert said in refused.json["detail"]
+    assert client.post("/predict", json=GOOD).status_code == 200
+
+
+def test_another_model_is_explained_anew(tmp_path: Path) -> None:
+    serve_fixtures.put(tmp_path, 1)
+    client = serve_fixtures.client(tmp_path)
     first = client.post("/explain", json=GOOD).json
     serve_fixtures.put(tmp_path, 2)
     second = client.post("/explain", json=GOOD).json

@@ -36,6 +36,11 @@ def move(kind: str, before: int | None, to: int, **other: Any) -> ledger.Event:
     return ledger.Event(**values | other)
 
 
+def world(found: Facts) -> dict[str, Any]:
+    events = [ledger.Event(**{k: v for k, v in e.items() if k != "month"}) for e in found.events]
+    return line.world(found, ledger.state(events))
+
+
 def event(**values: Any) -> dict[str, Any]:
     return {"kind": "promote", "to_version": 1, "evidence": {}, **values}
 
@@ -169,7 +174,8 @@ def test_months_without_a_file_are_on_the_axis_too() -> None:
 def test_every_kind_of_decision_is_a_mark_and_two_in_a_place_are_one() -> None:
     found = made_up.facts(36, 3)
     rolled = {**found.events[-1], "kind": "rollback", "to_version": 1}
-    twice = replace(found, events=[*found.events, rolled], runs=[*found.runs, found.runs[0]])
+    back = {**rolled, "kind": "put back", "to_version": 2}
+    twice = replace(found, events=[*found.events, rolled, back], runs=[*found.runs, found.runs[0]])
     twice.drift["months"][-1]["broken"] = {"column_000": "60% are missing"}
     marks = line.marks(twice, ledger.State(), set(made_up.names(36)))
     assert {mark["kind"] for mark in marks} == set(charts.KINDS)
@@ -179,13 +185,67 @@ def test_every_kind_of_decision_is_a_mark_and_two_in_a_place_are_one() -> None:
 
 
 def test_the_sentence_says_whether_the_world_is_still_the_same() -> None:
-    calm = line.world(made_up.facts(12, 5, drifted=False))["sentence"]
+    calm = world(made_up.facts(12, 5, drifted=False))["sentence"]
     assert calm.startswith(
         "Yes: 2021-12 looks like 2021-04 to 2021-09: 0% of its columns moved, none is an alarm"
     )
     assert "0 of 9 judged months drifted" in calm
-    wild = line.world(made_up.facts(6, 5))["sentence"]  # the sixth month has drifted
+    wild = world(made_up.facts(6, 5))["sentence"]  # the sixth month has drifted
     assert wild.startswith("No: 2021-06 has left the window")
+
+
+def moved_on() -> Facts:
+    """Two months drifted since production was trained, and the newest is like the window again."""
+    found = made_up.facts(20, 5)
+    chosen = found.events[-1]["month"]
+    later = [step for step in found.drift["months"] if step["month"] > chosen]
+    assert len(later) >= 4
+    for step in later:
+        step |= {"triggered": False, "window": [chosen]}
+    for step in later[:2]:
+        step["triggered"] = True
+    runs = [
+        {**found.runs[0], "digest": f"{n:064x}", "month": later[2]["month"]} for n in (901, 902)
+    ]
+    before = [run for run in found.runs if run["month"] <= chosen]
+    return replace(found, runs=[*before, *runs])
+
+
+def test_that_the_loop_moved_on_and_production_did_not_is_no_yes() -> None:
+    found = moved_on()
+    chosen, version = found.events[-1]["month"], found.events[-1]["to_version"]
+    names = [step["month"] for step in found.drift["months"] if step["month"] > chosen]
+    said = world(found)["sentence"]
+    assert said.startswith(
+        f"No: since version {version} was trained, 2 months drifted, {names[0]} first; "
+        f"none of the 2 candidates trained since has taken its place. {names[-1]} is like {chosen}:"
+    )
+    tiles = {tile["label"]: tile for tile in view(found)["now"]["tiles"]}
+    assert tiles["Trained on"]["state"] == "past"
+    assert f"the world has left them: {names[0]} drifted" in tiles["Trained on"]["note"]
+    drift = tiles[f"Drift in {names[-1]}"]
+    assert drift["state"] == ""
+    assert drift["note"].startswith(f"held against {chosen}: ")
+
+
+def test_what_drifted_before_production_was_trained_does_not_count_against_it() -> None:
+    found = moved_on()
+    for step in found.drift["months"]:
+        if step["month"] > found.events[-1]["month"]:
+            step["triggered"] = False
+    assert any(step["triggered"] for step in found.drift["months"])
+    assert world(found)["sentence"].startswith("Yes: ")
+    assert {tile["state"] for tile in view(found)["now"]["tiles"]} == {"", "fine"}
+
+
+def test_the_table_of_months_says_what_the_marks_and_windows_show() -> None:
+    found = made_up.facts(20, 3)
+    rows = {row["month"]: row for row in world(found)["rows"]}
+    for event in found.events:
+        assert f"promoted v{event['to_version']}" in rows[event["month"]]["decided"]
+        assert rows[event["month"]]["served"] == f"version {event['to_version']}"
+    for run in found.runs:
+        assert "trained" in rows[run["month"]]["decided"]
 
 
 def test_where_alarms_decide_the_page_speaks_of_alarms_and_not_of_a_limit() -> None:
@@ -193,7 +253,7 @@ def test_where_alarms_decide_the_page_speaks_of_alarms_and_not_of_a_limit() -> N
     step = found.drift["months"][-1]
     for column in step["columns"].values():
         column |= {"p_value": 0.2, "alarm": False}
-    calm = line.world(found)["sentence"]
+    calm = world(found)["sentence"]
     assert "none is an alarm" in calm
     assert "limit" not in calm
     step["columns"]["column_001"] |= {"p_value": 0.001, "alarm": True, "drifted": True}
@@ -206,7 +266,7 @@ def test_where_alarms_decide_the_page_speaks_of_alarms_and_not_of_a_limit() -> N
             }
         },
     }  # fmt: skip
-    said = line.world(found)["sentence"]
+    said = world(found)["sentence"]
     assert "an alarm for column_001; the churn rate of 2021-05 changed" in said
     assert "In 2021-05, whose labels came with it, 31% churned (20% in the window)" in said
     shown = line.time_line(found, ledger.State())
@@ -222,17 +282,17 @@ def test_where_a_share_decides_the_page_speaks_of_its_limit() -> None:
     found = made_up.facts(8, 3)
     found.drift["trigger"] = "share"
     found.drift["months"][-1] |= {"share": 0.4, "triggered": True}
-    assert "40% of its columns moved, past the limit of 30%" in line.world(found)["sentence"]
-    assert line.world(found)["rows"][0]["share"] == "40%, limit 30%"
+    assert "40% of its columns moved, past the limit of 30%" in world(found)["sentence"]
+    assert world(found)["rows"][0]["share"] == "40%, limit 30%"
     shown = line.time_line(found, ledger.State())["months"]
     assert [month["threshold"] for month in shown] == [None] * 3 + [0.3] * 5
 
 
 def test_before_a_month_was_judged_the_months_are_shown_all_the_same() -> None:
     found = made_up.facts(3, 3)
-    assert line.world(found)["empty"]
+    assert world(found)["empty"]
     assert "No month has been held against a training window yet" in render.page(found)
-    assert [row["month"] for row in line.world(found)["rows"]] == ["2021-03", "2021-02", "2021-01"]
+    assert [row["month"] for row in world(found)["rows"]] == ["2021-03", "2021-02", "2021-01"]
 
 
 def test_a_month_too_small_to_judge_is_spoken_of_if_its_labels_alarmed() -> None:
@@ -241,14 +301,14 @@ def test_a_month_too_small_to_judge_is_spoken_of_if_its_labels_alarmed() -> None
     found.drift["months"][-1] |= {
         "share": None, "columns": {}, "triggered": True, "label_tests": {"2021-05": test},
     }  # fmt: skip
-    said = line.world(found)["sentence"]
+    said = world(found)["sentence"]
     assert said.startswith("No: 2021-08 has left the window: the label rate of 2021-05 changed.")
 
 
 def test_a_broken_newest_month_is_said() -> None:
     found = made_up.facts(8, 3, drifted=False)
     found.drift["months"][-1] |= {"share": None, "columns": {}, "broken": {"fee": "all are 0"}}
-    said = line.world(found)["sentence"]
+    said = world(found)["sentence"]
     assert said.startswith("Yes: 2021-07 looks like")
     assert "2021-08 cannot be judged: the feed of fee is broken: all are 0." in said
 
@@ -258,7 +318,7 @@ def test_a_drift_report_with_less_in_it_is_no_error() -> None:
     for step in found.drift["months"]:
         for key in ("labels", "reason", "renewed"):
             del step[key]
-    assert line.world(found)["rows"][0]["labels"] == ""
+    assert world(found)["rows"][0]["labels"] == ""
     assert "<svg" in render.page(found)
 
 
@@ -299,6 +359,12 @@ def test_a_p_value_far_above_its_limit_is_far_from_drifting() -> None:
     found = heat.heat(of(columns(by_p=("ks", 0.9, 0.05, False), far=("psi", 0.1, 0.2, False))))
     assert [row["name"] for row in found["rows"]] == ["far", "by_p"]
     assert found["rows"][1]["cells"][0]["text"] == "0.1"
+
+
+def test_a_rounded_value_on_its_limit_does_not_turn_its_method_round() -> None:
+    month = columns(a=("wasserstein", 0.1, 0.1, False), b=("wasserstein", 0.3, 0.1, True))
+    rows = {row["name"]: row["newest"] for row in heat.heat(of(month))["rows"]}
+    assert rows == {"a": pytest.approx(1), "b": pytest.approx(3)}
 
 
 def test_what_drifted_looks_otherwise_than_what_did_not_whatever_its_value() -> None:
@@ -447,8 +513,10 @@ def test_charts_take_their_colours_from_the_page(html: str) -> None:
 
 
 def test_one_month_is_too_few_for_a_time_line() -> None:
-    page = render.page(made_up.facts(1, 3))
+    found = replace(made_up.facts(1, 3), next_month="put it into data/raw, then: make repro")
+    page = render.page(found)
     assert "The time line begins with the second month" in page
+    assert page.count("Next: put it into data/raw, then: <code>make repro</code>.") == 2
 
 
 def test_the_page_of_36_months_by_200_columns_is_small_enough() -> None:
@@ -466,8 +534,24 @@ def test_making_the_page_from_facts_needs_neither_pandas_nor_mlflow(tmp_path: Pa
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
+def test_the_curves_are_there_as_tables_too() -> None:
+    curves = {"a": {"roc": [[0, 0], [0, 0.4], [0.5, 0.8], [1, 1]], "calibration": [[0.1, 0.2]]}}
+    found = replace(made_up.facts(12, 3), curves={"candidate": curves["a"]})
+    roc, calibration = view(found)["candidate"]["tables"]
+    assert dict(roc["rows"])["50%"] == "80.0%"
+    assert dict(roc["rows"])["10%"] == "48.0%"
+    assert calibration["rows"] == [["1", "10.0% → 20.0%"]]
+    assert "<caption>ROC: true positive rate of each model</caption>" in render.page(found)
+
+
+def test_the_whole_gate_is_drawn() -> None:
+    compared = {"interval": [0.001, 0.02], "gain": 0.01}
+    assert "the interval: above +0.004" in charts.svg(charts.gain(compared, 0.005, 0.004, 300))
+    assert "the interval" not in charts.svg(charts.gain(compared, 0.005, 0.0, 300))
+
+
 def test_a_gain_that_is_an_exact_zero_is_drawn() -> None:
-    spec = charts.gain({"interval": [0.0, 0.0], "gain": 0.0}, 0.0, 300)
+    spec = charts.gain({"interval": [0.0, 0.0], "gain": 0.0}, 0.0, 0.0, 300)
     domain = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
     assert domain[0] < 0 < domain[1]
     assert math.isfinite(domain[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -163,7 +164,36 @@ def test_with_the_registry_away_the_page_shows_the_ledgers_copy_and_says_so(
     assert shop.call(command.main).status == 0
     page = report()
     assert "The registry cannot be relied on" in page
-    assert "2 events in the copy; not verified" in page
+    assert "2 events in the clone&#39;s copy, not verified against the other" in page
+    live = (files.REPORTS / PAGE).read_text()
+    assert "The contract of version 2 is not at hand" in live
+    assert "There is no model to ask yet" not in live
+
+
+def test_with_the_registry_away_a_model_that_is_kept_still_has_its_form(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.given(2)
+    ledger_copy.refresh(store.read().events)
+    store.fetch(2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    found = gather()
+    assert found.form is not None
+    assert (found.form["version"], found.next_step) == (2, "mend the registry, then: make status")
+
+
+def test_events_that_contradict_the_copy_are_said_to_be_the_registrys(shop: Shop) -> None:
+    shop.given(2)
+    other: list[ledger.Event] = []
+    for event in store.read().events:
+        move = {one.name: getattr(event, one.name) for one in fields(ledger.Move)}
+        other.append(ledger.append(other, ledger.Move(**move | {"why": "another story"})))
+    ledger_copy.path().unlink()
+    ledger_copy.refresh(other)
+    assert not gather().from_copy
+    assert shop.call(command.main).status == 0
+    assert "events in the registry, not verified against the other" in report()
 
 
 def test_a_broken_chain_is_on_the_page(shop: Shop) -> None:
@@ -242,9 +272,7 @@ def test_a_page_that_cannot_be_made_is_tried_again_later_and_the_old_one_stays(
         soon.step()
 
 
-def test_the_live_page_is_put_where_the_server_looks_with_what_explains_its_model(
-    shop: Shop,
-) -> None:
+def test_the_live_page_is_put_where_the_server_looks(shop: Shop) -> None:
     shop.given(1)
     folder = command.folder()
     said = shop.call(command.main, "--live")

@@ -379,7 +379,7 @@ def test_status_of_a_damaged_database_is_told_without_a_traceback(shop: Shop) ->
     shutil.rmtree(files.ROOT / "mlflow")
     (files.ROOT / "mlflow").mkdir()
     (files.ROOT / "mlflow" / "mlflow.db").write_text("no database")
-    assert next_step(shop) == "mend the registry"
+    assert next_step(shop) == "mend the registry, then: make status"
 
 
 # --- the copy, and what is restored from it -----------------------------------------------------
@@ -438,7 +438,7 @@ def test_without_a_copy_restore_registers_the_candidate_and_moves_no_alias(shop:
     )
     assert (store.read().alias, kinds()) == (None, [])
     files.write_json(files.REPORTS / "drift.json", drift_report(["1997-04"]))
-    assert next_step(shop) == "make rollback VERSION=1 REASON='…' puts version 1 into production"
+    assert next_step(shop) == "to put version 1 into production: make rollback VERSION=1 REASON='…'"
     assert shop.call(rollback.main, "--version", "1").status == 1
     assert shop.call(rollback.main, "--version", "1", "--reason", "as before").status == 0
     assert kinds() == [("adopt", None, 1)]

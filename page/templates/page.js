@@ -18,6 +18,13 @@ function age() {
 age();
 setInterval(age, 30000);
 
+// Paper shows what is folded away, too.
+const folded = new Set();
+addEventListener("beforeprint", () => {
+  for (const one of document.querySelectorAll("details:not([open])")) { folded.add(one); one.open = true; }
+});
+addEventListener("afterprint", () => { for (const one of folded) one.open = false; folded.clear(); });
+
 // A column's two distributions.
 const dialog = $("distribution");
 if (dialog) {
@@ -82,8 +89,8 @@ if (dialog) {
   for (const table of document.querySelectorAll(".heat")) {
     // The newest month is on the right. To ask a table that is folded away for its width would lay it out.
     const toNewest = () => { table.parentElement.scrollLeft = table.scrollWidth; };
-    const folded = table.closest("details");
-    if (folded) folded.addEventListener("toggle", toNewest);
+    const details = table.closest("details");
+    if (details) details.addEventListener("toggle", toNewest);
     else requestAnimationFrame(() => setTimeout(toNewest));
     table.addEventListener("click", (event) => {
       const cell = event.target.closest("td, tbody th");
@@ -140,27 +147,30 @@ if (form) {
     }
     answer.append(table, make("p", said.method, { class: "note" }));
   };
+  let asked = 0; // an answer that comes after the next question is not shown
   const submit = async () => {
-    const body = customer();
+    const body = customer(), mine = ++asked;
     try {
       const [good, said] = await ask("predict", body);
+      if (mine !== asked) return;
       if (!good) return wrong(said);
       const probability = `${(100 * said.churn_probability).toFixed(1)}%`;
       answer.replaceChildren(
         make("p", probability, { class: "big" }),
         make("p", `chance to churn: the answer is “${said.churn ? "churns" : "stays"}”, by version ${said.model_version}.`));
       const [known, why] = await ask("explain", body);
+      if (mine !== asked) return;
       if (!known) answer.append(make("p", why.detail, { class: "note" }));
       else if (why.model_version === said.model_version) explained(why);
       else answer.append(make("p", "The model has changed meanwhile: ask again.", { class: "note" }));
     } catch {
-      wrong({ detail: "The server does not answer." });
+      if (mine === asked) wrong({ detail: "The server does not answer." });
     }
   };
   form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
   fetch("ready").then((said) => said.json()).then((ready) => {
     if (ready.model_version !== null && ready.model_version !== Number(form.dataset.version)) {
-      $("moved").textContent = `The server answers with version ${ready.model_version}; this page is of version ${form.dataset.version}. It is made anew within seconds: reload.`;
+      $("moved").textContent = `The server answers with version ${ready.model_version}; this page is of version ${form.dataset.version}. It is made anew within seconds, or by make report: reload.`;
       $("moved").hidden = false;
     }
   }).catch(() => {});

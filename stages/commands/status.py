@@ -31,6 +31,11 @@ class Facts:
     next_month: str
 
     @property
+    def from_copy(self) -> bool:
+        """Whether the events are those of the clone's copy, not of the registry."""
+        return len(self.events) > len(self.registry.events)
+
+    @property
     def state(self) -> ledger.State:
         """What the events add up to."""
         return ledger.state(self.events)
@@ -173,8 +178,10 @@ def _for_how_long(drift: dict[str, Any], ours: list[str]) -> str:
 
 
 def _registry(facts: Facts) -> Iterator[tuple[str, str]]:
-    count = len(facts.events)
-    yield "ledger", f"{count} event{'s' * (count != 1)}, chain verified" if count else "empty"
+    count, broken = len(facts.events), ledger.broken_at(facts.events)
+    said = f"{count} event{'s' * (count != 1)}" + " in the clone's copy" * facts.from_copy
+    said += f", chain broken at event {broken}" if broken else ", chain verified"
+    yield "ledger", said if count else "empty"
     if facts.trouble:
         yield "registry", facts.trouble
     elif facts.registry.standing == "moved by hand":
@@ -195,7 +202,9 @@ def _mend(facts: Facts) -> str | None:
     head = facts.registry.head
     if facts.trouble:
         lost = len(facts.events) > len(facts.registry.events)
-        return "make restore" if lost and "make restore" in facts.trouble else "mend the registry"
+        if lost and "make restore" in facts.trouble:
+            return "make restore"
+        return "mend the registry, then: make status"
     if facts.registry.standing == "moved by hand":
         return "; ".join(store.remedies(facts.registry))
     if head and facts.registry.standing == "interrupted":
@@ -215,7 +224,9 @@ def _go_on(facts: Facts) -> str:
         found = "make repro"
     elif not facts.events and facts.registered:  # restored without the ledger's copy
         version = facts.registered[-1]
-        found = f"make rollback VERSION={version} REASON='…' puts version {version} into production"
+        found = (
+            f"to put version {version} into production: make rollback VERSION={version} REASON='…'"
+        )
     elif facts.stale:
         found = COMPARE_AGAIN
     elif outcome == "awaiting approval":

@@ -258,7 +258,7 @@ def fetch(version: int) -> Path:
     expected = versions().get(version, Version(version, None, None, placeholder=False))
     if expected.digest is None or expected.run_id is None:
         raise UserError(f"version {version} of {MODEL} was not made by this pipeline, or is gone")
-    kept = files.MEMORY / "candidates" / expected.digest
+    kept = _kept(expected.digest)
     if not _is(kept, expected.digest):
         _download(expected.run_id, kept)
     if not _is(kept, expected.digest):
@@ -267,6 +267,20 @@ def fetch(version: int) -> Path:
             "away and type `make restore`"
         )
     return kept
+
+
+def at_hand(version: int, digest: str) -> Path:
+    """The same folder for those who know the digest: the registry is asked if it is not kept yet.
+
+    Raises:
+        UserError: as `fetch`.
+    """
+    kept = _kept(digest)
+    return kept if _is(kept, digest) else fetch(version)
+
+
+def _kept(digest: str) -> Path:
+    return files.MEMORY / "candidates" / digest
 
 
 def _download(run_id: str, kept: Path) -> None:

@@ -3,7 +3,8 @@
 ``model.skops`` the fitted scikit-learn pipeline, without pickle; ``model.json`` its card: contract,
 window, split, estimator, decision threshold; ``golden.json`` some rows with the probabilities that
 the model gave them, so that whoever loads it elsewhere can tell that it still is the same model;
-``servable.json`` and, for trees, ``servable.onnx`` the form that the server loads.
+``servable.json`` and, for trees, ``servable.onnx`` and ``treeshap.txt`` the form that the server
+loads.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MODEL, CARD, GOLDEN = "model.skops", "model.json", "golden.json"
-ALWAYS, SOMETIMES = (CARD, GOLDEN, MODEL), (servable.PLAN, servable.TREES)
+ALWAYS, SOMETIMES = (CARD, GOLDEN, MODEL), servable.FILES
 
 # What a saved model may hold beside skops' own list of scikit-learn's types. All three are plain
 # data; nothing here can name a function to be called on loading.
@@ -84,8 +85,18 @@ def save(
     card: dict[str, Any],
     golden: dict[str, Any],
     served: tuple[servable.Plan, bytes | None] | None = None,
+    explained: str | None = None,
 ) -> str:
-    """Write the files and return their digest; equal arguments give equal bytes."""
+    """Write the files and return their digest; equal arguments give equal bytes.
+
+    Args:
+        folder: where to.
+        model: fitted; its ``predict`` applies the decision threshold.
+        card: see the module.
+        golden: ``rows``, and the ``probabilities`` that the model gives them.
+        served: as `export.servable` makes it.
+        explained: as `treeshap.of_estimator` makes it.
+    """
     import skops.io
 
     files.write_bytes(folder / MODEL, canonical(skops.io.dumps(model)))
@@ -96,6 +107,8 @@ def save(
         files.write_json(folder / servable.PLAN, servable.to_json(plan))
         if trees is not None:
             files.write_bytes(folder / servable.TREES, trees)
+    if explained:
+        files.write_bytes(folder / servable.SHAP, explained.encode())
     return digest(folder)
 
 

@@ -1,8 +1,8 @@
 """The servable: the form of a model that the server loads, with numpy and ONNX Runtime alone.
 
 ``servable.json`` says how each column of the contract becomes numbers of the model's input, and
-holds a linear model's coefficients; ``servable.onnx`` is a tree ensemble. Nothing in either is
-executed. `stages.shared.export` makes them in training.
+holds a linear model's coefficients; ``servable.onnx`` is a tree ensemble, and ``treeshap.txt`` the
+same trees for those who ask why (see `treeshap`). Nothing in them is executed. Training makes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-PLAN, TREES = "servable.json", "servable.onnx"
+PLAN, TREES, SHAP = "servable.json", "servable.onnx", "treeshap.txt"
+FILES = (PLAN, TREES, SHAP)
 FORMAT = 2
 TOLERANCE = 1e-9  # of the golden rows' probabilities
 
@@ -229,9 +230,20 @@ def assemble(plan: Plan, trees: bytes | None) -> Servable:
     return Servable(plan, Trees(trees, logistic=plan.logistic))
 
 
-def _check(found: Mapping[str, bytes], expected: Mapping[str, str]) -> None:
-    for name in sorted({*found, *expected}):
-        if name not in found or hashlib.sha256(found[name]).hexdigest() != expected.get(name):
+def check(found: Mapping[str, bytes], expected: Mapping[str, str], names: Sequence[str]) -> None:
+    """Refuse files that are not as they were put there.
+
+    Args:
+        found: the files' bytes, by name.
+        expected: their SHA-256, as `hashes` gave them.
+        names: which of them to look at; a file that neither knows is fine.
+
+    Raises:
+        UserError: names the first.
+    """
+    for name in names:
+        now = hashlib.sha256(found[name]).hexdigest() if name in found else None
+        if now != expected.get(name):
             raise UserError(f"{name} is missing, or not as it was put there")
 
 
@@ -253,7 +265,7 @@ def check_golden(served: Servable, golden: Mapping[str, Any]) -> None:
 
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a servable that is there, by its name."""
-    return {n: files.sha256(folder / n) for n in (PLAN, TREES) if (folder / n).is_file()}
+    return {n: files.sha256(folder / n) for n in FILES if (folder / n).is_file()}
 
 
 def load(folder: Path, expected: Mapping[str, str] | None = None) -> Servable:
@@ -269,7 +281,7 @@ def load(folder: Path, expected: Mapping[str, str] | None = None) -> Servable:
     try:
         found = {n: (folder / n).read_bytes() for n in (PLAN, TREES) if (folder / n).is_file()}
         if expected is not None:
-            _check(found, expected)
+            check(found, expected, (PLAN, TREES))
         return assemble(from_json(json.loads(found[PLAN])), found.get(TREES))
     except UserError:
         raise

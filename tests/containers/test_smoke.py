@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +189,7 @@ def test_replicas_answer_alike_and_prometheus_watches_them_all(story: Story) -> 
     story.stack.up()
     version = ask(story.stack.api, "/ready")[1]["model_version"]
     for port in story.stack.replicas:
-        until(lambda port=port: answer(story, port)[0] == version, f"{port} has the model")
+        until(partial(has_version, story, port, version), f"{port} has the model")
         assert answer(story, port) == answer(story, story.stack.api)
     until(lambda: targets(story) == ["up"] * 3, "Prometheus reaches all three")
     rules = ask(story.stack.prometheus, "/api/v1/rules")[1]["data"]["groups"][0]["rules"]
@@ -220,6 +221,11 @@ def answer(story: Story, port: int) -> tuple[int | None, Any]:
     """The version behind a port, and its answers."""
     said = ask(port, "/predict", {"instances": story.customers})[1] or {}
     return said.get("model_version"), said.get("predictions")
+
+
+def has_version(story: Story, port: int, version: int) -> bool:
+    """Whether a version answers behind a port."""
+    return answer(story, port)[0] == version
 
 
 def targets(story: Story) -> list[str]:

@@ -1,4 +1,4 @@
-"""The model in production in LightGBM's text format: what `POST /explain` of the server reads.
+"""A model's trees in LightGBM's text format: what `POST /explain` of the server reads.
 
 LightGBM has TreeSHAP in a library that the server's workers can load by itself; scikit-learn has
 it not. treelite reads the trees out of scikit-learn, and says how many training rows each node saw,
@@ -12,28 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.shared import candidate, files
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from sklearn.base import BaseEstimator
-
-
-def write(source: Path, target: Path) -> None:
-    """Write a candidate's trees, unless they are there or it has none.
-
-    Args:
-        source: the candidate's folder.
-        target: the file.
-    """
-    if target.is_file() or not target.parent.is_dir():
-        return
-    pipeline = candidate.load(source).model.estimator.estimator
-    text = of_estimator(pipeline.named_steps["estimator"])
-    if text:
-        files.write_bytes(target, text.encode())
 
 
 def of_estimator(estimator: BaseEstimator) -> str | None:
