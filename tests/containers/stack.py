@@ -69,6 +69,7 @@ class Stack:
     postgres: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: f"p@:/#%{secrets.token_hex(8)}")
     params: Path = files.PARAMS
+    reports: Path = files.REPORTS
     profiles: str = ""
 
     @property
@@ -91,6 +92,7 @@ class Stack:
             "POSTGRES_PORT": str(self.postgres),
             "SERVE_ONLINE_STORE": self.online("features_reader", "postgres:5432"),
             "PARAMS_FILE": str(self.params),
+            "REPORTS_FOLDER": str(self.reports),
         }
 
     def online(self, role: str, where: str) -> str:

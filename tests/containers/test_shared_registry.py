@@ -105,6 +105,8 @@ def test_what_one_clone_trained_is_served_in_the_container(shared: Stack, ada: C
         )
     )
     assert said["churn_probability"] == pytest.approx(expected, abs=1e-9)
+    status, why = ask(shared.api, "/explain", row)
+    assert (status, why["method"].partition(",")[0]) == (200, "TreeSHAP")
 
 
 def test_the_ledger_is_one_for_both_and_a_rollback_reaches_everybody(

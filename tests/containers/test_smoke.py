@@ -83,8 +83,11 @@ class Story:
 def story(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
-    for one in stack.running(request, "postgres", "mlflow", "api"):
-        yield Story(one, Clone(tmp_path_factory.mktemp("host") / "clone"))
+    host = Clone(tmp_path_factory.mktemp("host") / "clone")
+    (host.root / "reports").mkdir(exist_ok=True)
+    services = "postgres", "mlflow", "api"
+    for one in stack.running(request, *services, reports=host.root / "reports"):
+        yield Story(one, host)
 
 
 def test_a_server_without_a_model_is_alive_and_not_ready(story: Story) -> None:
@@ -105,6 +108,20 @@ def test_prometheus_can_read_what_the_workers_counted(story: Story) -> None:
     page = ask(story.stack.api, "/metrics")[1]
     assert 'churn_requests_total{route="/predict",status="200"}' in page
     assert "churn_model_version{pid=" in page
+
+
+def test_the_server_shows_the_page_that_was_made_on_the_host(story: Story) -> None:
+    assert "The page is not here yet" in ask(story.stack.api, "/")[1]
+    story.clone.make("report", MLFLOW_TRACKING_URI=story.stack.registry)
+    page = ask(story.stack.api, "/")[1]
+    assert f"Version {max(story.answers)} is in production" in page
+    assert 'id="customer"' in page
+
+
+def test_the_server_says_what_moves_a_probability(story: Story) -> None:
+    status, said = ask(story.stack.api, "/explain", story.customers[0])
+    assert status == 200, said
+    assert {one["column"] for one in said["contributions"]} == set(params.data().features)
 
 
 def test_no_client_sees_a_path_of_the_registrys(story: Story) -> None:
