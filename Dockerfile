@@ -64,5 +64,7 @@ EXPOSE 5000
 HEALTHCHECK --interval=2s --timeout=5s --start-period=60s --retries=5 \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/health', timeout=4)"]
 # The store's address and the hosts that it answers to come from the environment: see compose.yaml.
-CMD ["mlflow", "server", "--host", "0.0.0.0", "--workers", "2", "--serve-artifacts", "--artifacts-destination", "/mlflow/artifacts", \
+# One worker answers many requests at once, in threads; a second one takes 200 MB, and makes each
+# start a third longer.
+CMD ["mlflow", "server", "--host", "0.0.0.0", "--workers", "1", "--serve-artifacts", "--artifacts-destination", "/mlflow/artifacts", \
      "--uvicorn-opts", "--no-access-log"]
