@@ -82,7 +82,7 @@ status: .venv/installed ## where everything stands, and what to do next
 	@python -m stages.commands.status
 
 experiments: .venv/installed ## `dvc exp show`, with no more columns than what differs
-	@python -m dvc exp show --no-pager --only-changed --drop 'Created|State|Executor|requirements|(data|models|reports|stages)/'
+	@python -m dvc exp show --no-pager --only-changed --drop 'Created|State|Executor|^f1$$|requirements|(data|models|reports|stages)/'
 
 adopt: .venv/installed ## your own data: DATA=folder ID=column LABEL=column [KEEP=columns]
 	@python -m data.adopt $(call option,data,DATA) $(call option,id,ID) $(call option,label,LABEL) $(call option,keep,KEEP)
