@@ -95,6 +95,13 @@ class Clone:
             values[section].update(changes)
         yaml.dump(values, path)
 
+    def give(self, data: dict[str, Any]) -> None:
+        """Let params.yaml be of these data, whatever data it is of in the repository."""
+        yaml, path = YAML(), self.root / "params.yaml"
+        values = yaml.load(path)
+        values["data"] = data
+        yaml.dump(values, path)
+
     def registry(self) -> dict[str, Any]:
         """All that must not move by itself: versions, alias, ledger; straight from the database."""
         with closing(sqlite3.connect(self.root / "mlflow" / "mlflow.db")) as database:
@@ -159,16 +166,15 @@ def small(root: Path) -> Clone:
     """A clone with three tiny months and a linear model, nothing run yet."""
     clone = Clone(root)
     clone.set(
-        data={"source": None},
-        drift={"window_months": 1, "max_age_months": 24, "min_rows": 500, "columns": {}},
+        drift={
+            "window_months": 1, "max_age_months": 24, "min_rows": 500,
+            "columns": {}, "accepted": {},
+        },
         train={"estimator": "logistic_regression", "hist_gradient_boosting": {"max_iter": 40}},
         evaluate={"gate_f1": 0.4},
         compare={"delta": 0.01, "min_lower_bound": 0.0},
-    )
-    yaml, path = YAML(), root / "params.yaml"
-    values = yaml.load(path)
-    values["data"] = DATA
-    yaml.dump(values, path)
+    )  # fmt: skip
+    clone.give(DATA)
     for name, labelled in (("2024-01", True), ("2024-02", True), ("2024-03", False)):
         put(clone, name, labelled=labelled)
     clone.run("dvc", "add", "--quiet", "data/raw")

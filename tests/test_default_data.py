@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from clone import Clone
+from contracts import CDNOW
 from ruamel.yaml import YAML
 from test_server import free_port
 
@@ -30,6 +31,7 @@ ESTIMATORS = ("hist_gradient_boosting", "logistic_regression", "random_forest")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The default data up to their holdout; they are fetched from where `make run` fetches them."""
     clone = Clone(tmp_path_factory.mktemp("default"))
+    clone.give(CDNOW.model_dump(mode="json", exclude_none=True))
     clone.make("data")
     clone.run(sys.executable, "-m", "stages.ingest")
     clone.run(sys.executable, "-m", "stages.drift")
