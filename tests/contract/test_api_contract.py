@@ -100,6 +100,16 @@ def without(mapping: Any, key: str) -> Any:
     return mapping.pop(key)
 
 
+def parameter(name: str, place: str = "query", *, required: bool = True) -> dict[str, Any]:
+    return {"in": place, "name": name, "required": required, "schema": {"type": "string"}}
+
+
+KEY: dict[str, Any] = {"security": [{"key": []}]}
+SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-Key"},
+    "token": {"type": "http", "scheme": "bearer"},
+}
+
 PLANTED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "an address is gone": (lambda d: without(d["paths"], "/ready"), "GET /ready is gone"),
     "another method": (
@@ -158,6 +168,22 @@ PLANTED: dict[str, tuple[Callable[[Any], Any], str]] = {
         ),
         "the request",
     ),
+    "a query parameter is required": (
+        lambda d: predict(d).update(parameters=[parameter("tenant")]),
+        "the query parameter 'tenant' is required now",
+    ),
+    "a header is required": (
+        lambda d: predict(d).update(parameters=[parameter("X-Tenant", place="header")]),
+        "the header parameter 'X-Tenant' is required now",
+    ),
+    "a client has to say who it is": (
+        lambda d: (d["components"].update(securitySchemes=SCHEMES), predict(d).update(KEY)),
+        "POST /predict: asks for more than before",
+    ),
+    "every address asks who it is": (
+        lambda d: (d["components"].update(securitySchemes=SCHEMES), d.update(KEY)),
+        "GET /health: asks for more than before",
+    ),
 }
 
 
@@ -170,6 +196,66 @@ def test_a_change_that_breaks_clients_is_found_and_named(
     change(broken)
     found = breaking(default, broken)
     assert any(named in reason for reason in found), found
+
+
+# The same, where the release had parameters and asked who a client is.
+WITH_PARAMETERS: dict[str, tuple[Callable[[Any], Any], str | None]] = {
+    "nothing": (lambda _: None, None),
+    "another parameter that need not be sent": (
+        lambda d: predict(d)["parameters"].append(parameter("more", required=False)),
+        None,
+    ),
+    "one need not be sent any more": (
+        lambda d: predict(d)["parameters"][0].update(required=False),
+        None,
+    ),
+    "one has to be sent that need not": (
+        lambda d: predict(d)["parameters"][1].update(required=True),
+        "the query parameter 'top' is required now",
+    ),
+    "one is gone": (
+        lambda d: predict(d)["parameters"].pop(),
+        "takes no query parameter 'top' any more",
+    ),
+    "one is a header now": (
+        lambda d: predict(d)["parameters"][0].update({"in": "header"}),
+        "takes no query parameter 'tenant' any more",
+    ),
+    "one has a narrower range": (
+        lambda d: predict(d)["parameters"][1]["schema"].update(maximum=10),
+        "top has a maximum of 100, where 10 was agreed",
+    ),
+    "one more way to be let in": (lambda d: predict(d)["security"].append({"token": []}), None),
+    "nobody is asked any more": (lambda d: predict(d).update(security=[]), None),
+    "another way to be let in": (
+        lambda d: predict(d).update(security=[{"token": []}]),
+        "asks for more than before",
+    ),
+    "two things to be shown": (
+        lambda d: predict(d)["security"][0].update({"token": []}),
+        "asks for more than before",
+    ),
+    "another right": (
+        lambda d: predict(d)["security"][0].update({"key": ["write"]}),
+        "asks for more than before",
+    ),
+    "the key in another place": (
+        lambda d: d["components"]["securitySchemes"]["key"].update(name="X-Other"),
+        "asks for more than before",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", WITH_PARAMETERS)
+def test_parameters_and_rights_are_judged_too(default: dict[str, Any], change: str) -> None:
+    top = parameter("top", required=False) | {"schema": {"type": "integer", "maximum": 100}}
+    predict(default).update(parameters=[parameter("tenant"), top], **copy.deepcopy(KEY))
+    default["components"]["securitySchemes"] = copy.deepcopy(SCHEMES)
+    changed = copy.deepcopy(default)
+    planted, named = WITH_PARAMETERS[change]
+    planted(changed)
+    found = breaking(default, changed)
+    assert any(named in reason for reason in found) if named else found == [], found
 
 
 HARMLESS: dict[str, Callable[[Any], Any]] = {
@@ -197,11 +283,32 @@ def test_what_a_client_does_not_notice_breaks_nothing(default: dict[str, Any], c
     assert breaking(default, changed) == []
 
 
-def test_what_is_not_understood_is_not_judged(default: dict[str, Any]) -> None:
+UNKNOWN: dict[str, Callable[[Any], Any]] = {
+    "'not'": lambda d: schemas(d)["Prediction"]["properties"]["churn"].update({"not": {}}),
+    "additionalProperties": lambda d: schemas(d)["Prediction"].update(
+        additionalProperties={"type": "number"}
+    ),
+    "'minimum'": lambda d: schemas(d)["Instances"]["properties"]["instances"]["items"].update(
+        minimum=1
+    ),
+    "'callbacks'": lambda d: predict(d).update(callbacks={}),
+    "'parameters'": lambda d: d["paths"]["/predict"].update(parameters=[parameter("tenant")]),
+    "'style'": lambda d: predict(d).update(parameters=[{**parameter("x"), "style": "form"}]),
+    "'x-body'": lambda d: predict(d)["requestBody"].update({"x-body": True}),
+    "'headers'": lambda d: predict(d)["responses"]["200"].update(headers={}),
+    "'encoding'": lambda d: predict(d)["requestBody"]["content"]["application/json"].update(
+        encoding={}
+    ),
+}
+
+
+@pytest.mark.parametrize("key", UNKNOWN)
+def test_what_is_not_understood_is_not_judged(default: dict[str, Any], key: str) -> None:
     changed = copy.deepcopy(default)
-    schemas(changed)["Prediction"]["properties"]["churn"]["not"] = {"enum": [True]}
-    with pytest.raises(ValueError, match="'not'"):
-        breaking(default, changed)
+    UNKNOWN[key](changed)
+    for pair in ((default, changed), (changed, default)):
+        with pytest.raises(ValueError, match=f"{key}.*: teach tests/contract/breaking.py first"):
+            breaking(*pair)
 
 
 if __name__ == "__main__":
