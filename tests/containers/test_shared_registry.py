@@ -60,15 +60,7 @@ def bob(data: Path, ada: Clone, shared: Stack) -> Clone:
     ada.make("repro", MLFLOW_TRACKING_URI=shared.registry)
     ada.run("dvc", "push", "--quiet")
     ada.commit("the first model")
-    root = data / "bob"
-    ada.run("git", "clone", "--quiet", str(ada.root), str(root))
-    (root / ".venv").symlink_to(sys.prefix)
-    os.utime(root / "requirements.txt", (0, 0))  # older than that environment: make keeps it
-    found = object.__new__(Clone)
-    found.root = root
-    found.run("git", "config", "user.name", "Bob")
-    found.run("git", "config", "user.email", "b@example.org")
-    return found
+    return ada.colleague(data / "bob", "Bob")
 
 
 def test_a_colleague_gets_data_and_model_without_training(

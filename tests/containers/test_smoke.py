@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import pytest
 import registry_fixtures
 import stack
 from clone import Clone
+from ports import free_port
 from ruamel.yaml import YAML
 from stack import Stack, ask, until
 
@@ -83,7 +85,7 @@ def story(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
     for one in stack.running(request, "postgres", "mlflow", "api"):
-        yield Story(one, Clone(tmp_path_factory.mktemp("host") / "clone"))
+        yield Story(one, Clone.new(tmp_path_factory.mktemp("host") / "clone"))
 
 
 def test_a_server_without_a_model_is_alive_and_not_ready(story: Story) -> None:
@@ -188,7 +190,7 @@ def test_replicas_answer_alike_and_prometheus_watches_them_all(story: Story) -> 
     story.stack.up()
     version = ask(story.stack.api, "/ready")[1]["model_version"]
     for port in story.stack.replicas:
-        until(lambda port=port: answer(story, port)[0] == version, f"{port} has the model")
+        until(partial(has_version, story, port, version), f"{port} has the model")
         assert answer(story, port) == answer(story, story.stack.api)
     until(lambda: targets(story) == ["up"] * 3, "Prometheus reaches all three")
     rules = ask(story.stack.prometheus, "/api/v1/rules")[1]["data"]["groups"][0]["rules"]
@@ -220,6 +222,10 @@ def answer(story: Story, port: int) -> tuple[int | None, Any]:
     """The version behind a port, and its answers."""
     said = ask(port, "/predict", {"instances": story.customers})[1] or {}
     return said.get("model_version"), said.get("predictions")
+
+
+def has_version(story: Story, port: int, version: int) -> bool:
+    return answer(story, port)[0] == version
 
 
 def targets(story: Story) -> list[str]:
@@ -254,7 +260,7 @@ def seconds_until(true: Callable[[], bool], begin: Callable[[], None]) -> float:
 
 def bare(story: Story, version: int) -> list[float]:
     """The same without containers: `python -m serve` in the clone, with nothing, and once more."""
-    port = stack.free_port()
+    port = free_port()
     environment = {**os.environ, "MLFLOW_TRACKING_URI": story.stack.registry}
 
     def serve() -> subprocess.Popen[bytes]:
@@ -272,10 +278,12 @@ def bare(story: Story, version: int) -> list[float]:
     for _ in range(2):  # the first time it fetches the model
         start = time.perf_counter()
         process = serve()
-        until(answers, "the first answer", 0.02)
-        took.append(time.perf_counter() - start)
-        process.terminate()
-        process.wait()
+        try:
+            until(answers, "the first answer", 0.02)
+            took.append(time.perf_counter() - start)
+        finally:
+            process.terminate()
+            process.wait()
     return took
 
 
