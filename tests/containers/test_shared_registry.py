@@ -228,6 +228,8 @@ def test_fifty_promotions_from_two_clones_at_once_are_one_chain(
     said = [worker.communicate()[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], said
     print(*said, sep="\n")
+    # They met: each was told that the other was first, which happens in most of the 25 rounds.
+    assert all("again: " in text for text in said)
     now = store.read()
     assert ledger.broken_at(now.events) is None
     assert len(now.events) == before + PROMOTIONS
