@@ -186,6 +186,7 @@ def small(root: Path) -> Clone:
         train={"estimator": "logistic_regression", "hist_gradient_boosting": {"max_iter": 40}},
         evaluate={"gate_f1": 0.4},
         compare={"delta": 0.01, "min_lower_bound": 0.0},
+        promote={"approval": "auto"},
     )  # fmt: skip
     clone.give(DATA)
     for name, labelled in (("2024-01", True), ("2024-02", True), ("2024-03", False)):
