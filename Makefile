@@ -157,7 +157,7 @@ test-contract: .venv/installed ## data schema, feature consistency, performance,
 	@python -m pytest --numprocesses auto --dist loadfile tests/contract
 
 release-api: .venv/installed ## the API as it is now is what clients were promised: docs/openapi.json
-	@PYTHONPATH=.:tests/contract python tests/contract/test_api_contract.py
+	@PYTHONPATH=.:tests:tests/contract python tests/contract/test_api_contract.py
 
 PROMTOOL := docker run --rm --volume $(CURDIR)/ops/prometheus:/etc/prometheus:ro --workdir /etc/prometheus \
   --entrypoint promtool prom/prometheus:v2.42.0

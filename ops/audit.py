@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from packaging.markers import Marker
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from stages.shared import errors, files
@@ -46,7 +47,7 @@ def locked(text: str, *, everywhere: bool = False) -> dict[str, str]:
     """
     lines = re.findall(r"^([\w.-]+)==([^\s;]+)(?:\s*;\s*([^\\\n]+))?", text, re.MULTILINE)
     return {
-        re.sub(r"[-_.]+", "-", name).lower(): version
+        canonicalize_name(name): version
         for name, version, marker in lines
         if everywhere or not marker or Marker(marker).evaluate()
     }
@@ -71,7 +72,7 @@ def judge(
             if not any(accepted.get(name) for name in names):
                 fix = ", ".join(advisory.get("fix_versions", [])) or "none yet"
                 found.append(f"{package} has {advisory['id']}; mended in: {fix}")
-    unseen = sorted(set(expected) - set(locked("\n".join(f"{n}==0" for n in looked_at))))
+    unseen = sorted(set(expected) - {canonicalize_name(name) for name in looked_at})
     if unseen:
         found.append(
             f"nothing is known of {len(unseen)} packages ({', '.join(unseen[:3])}, …): the source "
@@ -107,7 +108,10 @@ def _pip_audit(lock: Path, source: str) -> dict[str, Any]:
 
 def secrets() -> list[str]:
     """Texts in the tree that look like secrets, and bear no `pragma: allowlist secret`."""
-    tracked = _run("git", "ls-files").stdout.split("\n")
+    listed = _run("git", "ls-files", "-z")  # by zeros: names as they are, without quotes
+    if listed.returncode or not listed.stdout:
+        return [f"git lists no file here: {_last(listed.stderr)}"]  # nothing would be looked at
+    tracked = listed.stdout.split("\0")
     looked_at = [path for path in tracked if path and not re.search(NO_SECRETS, path)]
     done = _run(sys.executable, "-m", "detect_secrets", "scan", "--no-verify", *looked_at)
     if done.returncode:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -30,6 +30,10 @@ class Clone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @classmethod
+    def new(cls, root: Path) -> Self:
+        """A repository of its own, with the files of this one."""
         for name in COPIED:
             source, target = files.ROOT / name, root / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,13 +41,22 @@ class Clone:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             elif source.exists():
                 shutil.copy2(source, target)
-        # The environment that the tests run in, so that `make` need not set up another.
-        (root / ".venv").symlink_to(sys.prefix)
-        git_user = ("-c", "user.name=A Person", "-c", "user.email=a@example.org")
-        self._git = ("git", *git_user)
-        self.run("git", "init", "--quiet", "--initial-branch=main")
-        self.run("git", "config", "user.name", "A Person")
+        made = cls(root)
+        made.run("git", "init", "--quiet", "--initial-branch=main")
+        return made._set_up("A Person")
+
+    def colleague(self, root: Path, name: str) -> Self:
+        """What somebody else gets from git alone."""
+        self.run("git", "clone", "--quiet", str(self.root), str(root))
+        return type(self)(root)._set_up(name)
+
+    def _set_up(self, name: str) -> Self:
+        """With a user for git, and the environment that the tests run in, which make then keeps."""
+        (self.root / ".venv").symlink_to(sys.prefix)
+        os.utime(self.root / "requirements.txt", (0, 0))  # older than that environment
+        self.run("git", "config", "user.name", name)
         self.run("git", "config", "user.email", "a@example.org")
+        return self
 
     def environment(self) -> dict[str, str]:
         """What the commands see: this Python first, and nothing that points at another registry."""
@@ -93,6 +106,13 @@ class Clone:
         values = yaml.load(path)
         for section, changes in sections.items():
             values[section].update(changes)
+        yaml.dump(values, path)
+
+    def give(self, data: dict[str, Any]) -> None:
+        """Let params.yaml be of these data, whatever data it is of in the repository."""
+        yaml, path = YAML(), self.root / "params.yaml"
+        values = yaml.load(path)
+        values["data"] = data
         yaml.dump(values, path)
 
     def registry(self) -> dict[str, Any]:
@@ -157,18 +177,18 @@ DATA = {
 
 def small(root: Path) -> Clone:
     """A clone with three tiny months and a linear model, nothing run yet."""
-    clone = Clone(root)
+    clone = Clone.new(root)
     clone.set(
-        data={"source": None},
-        drift={"window_months": 1, "max_age_months": 24, "min_rows": 500, "columns": {}},
+        drift={
+            "window_months": 1, "max_age_months": 24, "min_rows": 500,
+            "columns": {}, "accepted": {},
+        },
         train={"estimator": "logistic_regression", "hist_gradient_boosting": {"max_iter": 40}},
         evaluate={"gate_f1": 0.4},
         compare={"delta": 0.01, "min_lower_bound": 0.0},
-    )
-    yaml, path = YAML(), root / "params.yaml"
-    values = yaml.load(path)
-    values["data"] = DATA
-    yaml.dump(values, path)
+        promote={"approval": "auto"},
+    )  # fmt: skip
+    clone.give(DATA)
     for name, labelled in (("2024-01", True), ("2024-02", True), ("2024-03", False)):
         put(clone, name, labelled=labelled)
     clone.run("dvc", "add", "--quiet", "data/raw")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from clone import Clone
+from contracts import CDNOW
+from ports import free_port
 from ruamel.yaml import YAML
-from test_server import free_port
 
 from serve import place, watch
 from stages.shared import candidate, scoring, servable, window
@@ -29,7 +30,8 @@ ESTIMATORS = ("hist_gradient_boosting", "logistic_regression", "random_forest")
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The default data up to their holdout; they are fetched from where `make run` fetches them."""
-    clone = Clone(tmp_path_factory.mktemp("default"))
+    clone = Clone.new(tmp_path_factory.mktemp("default"))
+    clone.give(CDNOW.model_dump(mode="json", exclude_none=True))
     clone.make("data")
     clone.run(sys.executable, "-m", "stages.ingest")
     clone.run(sys.executable, "-m", "stages.drift")

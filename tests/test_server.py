@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import registry_fixtures
+from ports import free_port
 from registry_fixtures import FEATURES, Clone
 from ruamel.yaml import YAML
 
@@ -32,12 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow warns about its own 
 ROW: dict[str, Any] = {"recency": 5.0, "plan": "NA", "paperless": True}
 BODY = json.dumps(ROW).encode()
 PATIENCE = 60.0  # seconds for what should take one: CI's machines are slow at times
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:

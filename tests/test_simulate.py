@@ -441,7 +441,7 @@ def test_without_a_month_that_has_labels_nothing_is_put_in_place(place: Place) -
 
 @pytest.mark.slow
 def test_make_simulate_says_what_it_did_and_what_comes_next(tmp_path: Path) -> None:
-    clone = Clone(tmp_path)
+    clone = Clone.new(tmp_path)
     said = clone.make("simulate", SCENARIO="label", MONTHS="6", ROWS="200", SEED="7", ONSET="5")
     assert "scenario label: from 2024-05 on 1.5 times as many churn, and no feature moves" in said
     assert said.splitlines()[-1] == "next: make repro"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from ports import free_port
 
 from serve.problems import MIMETYPE
 from stages.shared import files
@@ -32,9 +33,7 @@ class Answer(NamedTuple):
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     folder = tmp_path_factory.mktemp("counts")
     command = [
         sys.executable, "-m", "gunicorn", "--config", str(files.ROOT / "serve/gunicorn.conf.py"),

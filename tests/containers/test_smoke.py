@@ -20,6 +20,7 @@ import pytest
 import registry_fixtures
 import stack
 from clone import Clone
+from ports import free_port
 from ruamel.yaml import YAML
 from stack import Stack, ask, until
 
@@ -83,7 +84,7 @@ class Story:
 def story(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
-    host = Clone(tmp_path_factory.mktemp("host") / "clone")
+    host = Clone.new(tmp_path_factory.mktemp("host") / "clone")
     (host.root / "reports").mkdir(exist_ok=True)
     services = "postgres", "mlflow", "api"
     for one in stack.running(request, *services, reports=host.root / "reports"):
@@ -277,7 +278,7 @@ def seconds_until(true: Callable[[], bool], begin: Callable[[], None]) -> float:
 
 def bare(story: Story, version: int) -> list[float]:
     """The same without containers: `python -m serve` in the clone, with nothing, and once more."""
-    port = stack.free_port()
+    port = free_port()
     environment = {**os.environ, "MLFLOW_TRACKING_URI": story.stack.registry}
 
     def serve() -> subprocess.Popen[bytes]:
@@ -295,10 +296,12 @@ def bare(story: Story, version: int) -> list[float]:
     for _ in range(2):  # the first time it fetches the model
         start = time.perf_counter()
         process = serve()
-        until(answers, "the first answer", 0.02)
-        took.append(time.perf_counter() - start)
-        process.terminate()
-        process.wait()
+        try:
+            until(answers, "the first answer", 0.02)
+            took.append(time.perf_counter() - start)
+        finally:
+            process.terminate()
+            process.wait()
     return took
 
 
