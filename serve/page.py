@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flask import Response, render_template, request
@@ -24,7 +25,7 @@ def page(folder: Path) -> Response:
     `make report` has written where the pipeline runs.
     """
     for made in (folder / PAGE, files.home() / files.relative(files.REPORTS) / PAGE):
-        if made.is_file():
+        with suppress(OSError):  # not there, or a folder that this user may not read
             return _file(made)
     return Response(render_template("waiting.html", possible=Remaker.is_possible()), mimetype=HTML)
 
@@ -35,14 +36,17 @@ def drift() -> Response:
     Raises:
         Problem: 404, there is none where the server runs.
     """
-    found = files.home() / files.relative(files.DRIFT_HTML)
-    if not found.is_file():
-        raise Problem(404, "there is no report of Evidently's here: `make repro` makes it")
-    return _file(found)
+    with suppress(OSError):
+        return _file(files.home() / files.relative(files.DRIFT_HTML))
+    raise Problem(404, "there is no report of Evidently's here: `make repro` makes it")
 
 
 def _file(path: Path) -> Response:
-    """A file as it is now; nothing but that, where the client has it already."""
+    """A file as it is now; nothing but that, where the client has it already.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     stat = path.stat()
     answer = Response(path.read_bytes(), mimetype=HTML)
     answer.cache_control.no_cache = True  # a client asks each time whether it is another one

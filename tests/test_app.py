@@ -343,6 +343,9 @@ def test_a_server_without_the_pages_code_shows_what_make_report_made(
     monkeypatch.setattr(Remaker, "is_possible", staticmethod(lambda: False))
     client = serve_fixtures.client(tmp_path)
     assert "make report</code> makes it where the pipeline runs" in client.get("/").text
+    (files.REPORTS / PAGE).mkdir(parents=True)  # what cannot be read is as good as not there
+    assert client.get("/").status_code == 200
+    (files.REPORTS / PAGE).rmdir()
     files.write_bytes(files.REPORTS / PAGE, b"<title>of make report</title>")
     assert client.get("/").text == "<title>of make report</title>"
     (tmp_path / PAGE).write_text("<title>of the watcher</title>")
