@@ -84,7 +84,8 @@ class Stack:
             "MLFLOW_PORT": str(self.mlflow),
             "PROMETHEUS_PORT": str(self.prometheus),
             "POSTGRES_PORT": str(self.postgres),
-            "SERVE_ONLINE_STORE": self.online("features_reader", "postgres:5432"),
+            "API_ONLINE_STORE": self.online("features_reader", "postgres:5432"),
+            "SERVE_ONLINE_STORE": "sqlite:///of-the-shell-that-calls-compose.db",
             "PARAMS_FILE": str(self.params),
             "REPORTS_FOLDER": str(self.reports),
         }
