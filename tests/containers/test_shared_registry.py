@@ -98,8 +98,6 @@ def test_what_one_clone_trained_is_served_in_the_container(shared: Stack, ada: C
         )
     )
     assert said["churn_probability"] == pytest.approx(expected, abs=1e-9)
-    status, why = ask(shared.api, "/explain", row)
-    assert (status, why["method"].partition(",")[0]) == (200, "TreeSHAP")
 
 
 def test_the_ledger_is_one_for_both_and_a_rollback_reaches_everybody(
@@ -194,7 +192,8 @@ def test_a_backup_that_cannot_be_loaded_changes_nothing(
     damaged = data / f"cut-{name}"
     shared.run("make", "backup", f"DIR={damaged}")
     whole = (damaged / name).read_bytes()
-    (damaged / name).write_bytes(whole[: len(whole) // 2])
+    # In the middle of a block: a tar that ends between two is whole for all that tar can see.
+    (damaged / name).write_bytes(whole[: len(whole) // 2 - 100])
     sums = [f"{files.sha256(damaged / n)}  {n}\n" for n in ("registry.dump", "artifacts.tar")]
     (damaged / "SHA256SUMS").write_text("".join(sums))
     shared.compose(*PSQL, "CREATE TABLE after_the_backup (n int)")

@@ -123,6 +123,9 @@ def test_the_server_says_what_moves_a_probability(story: Story) -> None:
     status, said = ask(story.stack.api, "/explain", story.customers[0])
     assert status == 200, said
     assert {one["column"] for one in said["contributions"]} == set(params.data().features)
+    # That model is a linear one; trees are for LightGBM's library.
+    loads = "from serve import explain; print(explain.library().LGBM_GetLastError() is not None)"
+    assert story.stack.compose("exec", "-T", "api", "python", "-c", loads).strip() == "True"
 
 
 def test_no_client_sees_a_path_of_the_registrys(story: Story) -> None:
