@@ -228,6 +228,15 @@ def test_that_the_loop_moved_on_and_production_did_not_is_no_yes() -> None:
     assert drift["note"].startswith(f"held against {chosen}: ")
 
 
+def test_where_the_runs_are_away_the_ledger_tells_when_production_was_trained() -> None:
+    found = moved_on()
+    digest = found.events[-1]["candidate"]
+    known = placing.left(found.drift, found.runs, found.events, digest)
+    assert len(known) == 2
+    assert placing.left(found.drift, [], found.events, digest) == known
+    assert placing.left(found.drift, [], [], digest) == []
+
+
 def test_what_drifted_before_production_was_trained_does_not_count_against_it() -> None:
     found = moved_on()
     for step in found.drift["months"]:

@@ -265,6 +265,16 @@ def test_the_watcher_goes_on_where_it_cannot_write_its_notes(shop: Watched, caps
     assert "watcher.json cannot be written" in capsys.readouterr().err
 
 
+def test_all_files_of_a_servable_are_kept_and_no_others(tmp_path: Path) -> None:
+    for name in (*servable.FILES, candidate.MODEL):
+        files.write_bytes(tmp_path / "from" / name, name.encode())
+    watch.keep(tmp_path / "from", tmp_path / "to")
+    assert {path.name: path.read_text() for path in (tmp_path / "to").iterdir()} == {
+        name: name for name in ("servable.json", "servable.onnx", "treeshap.txt")
+    }
+    assert set(servable.hashes(tmp_path / "to")) == set(servable.FILES)
+
+
 def test_old_models_are_swept_but_not_the_newest(shop: Watched) -> None:
     for c in (1.0, 2.0, 3.0, 4.0, 5.0):
         shop.promoted(c)
