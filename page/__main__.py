@@ -29,9 +29,14 @@ def main() -> None:
     given = parser.parse_args()
     out = given.out or (folder() / LIVE if given.live else files.REPORTS / REPORT)
     found = _read(given.facts) if given.facts else _gathered()
-    files.write_bytes(out, page(found, live=given.live).encode())
+    pages = {out: page(found, live=given.live)}
     if out == files.REPORTS / REPORT:
-        files.write_bytes(files.REPORTS / LIVE, page(found, live=True).encode())
+        pages[files.REPORTS / LIVE] = page(found, live=True)
+    for path, text in pages.items():
+        try:
+            files.write_bytes(path, text.encode())
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}") from None
     if not given.live:
         print(f"report: {files.relative(out)}, {out.stat().st_size / 1e6:.1f} MB")
 

@@ -31,9 +31,14 @@ def world(facts: Facts, state: ledger.State) -> dict[str, Any]:
         moved = f"{newest['share']:.0%} of its columns moved, {moved}"
     since = placing.left(facts.drift, facts.runs, facts.events, state.digest)
     if newest.get("triggered"):
-        said = f"No: {newest['month']} has left the window: {moved}"
+        said = (
+            f"No: {newest['month']} has left the window of {words.span(newest['window'])}: {moved}"
+        )
     elif since:
         said = _moved_on(facts, state, since)
+        said += f" {newest['month']} is like {words.span(newest['window'])}: {moved}"
+    elif since is None and state.digest:
+        said = "Nobody can say: what production was trained on is not among these months."
         said += f" {newest['month']} is like {words.span(newest['window'])}: {moved}"
     else:
         said = f"Yes: {newest['month']} looks like {words.span(newest['window'])}: {moved}"

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 def now(facts: Facts, events: Sequence[ledger.Event], state: ledger.State) -> dict[str, Any]:
     """What the first screen says: which model, since when, on whose word and what evidence."""
     if state.since is None:
+        headline = "Nothing is in production yet"
+        lede = "The first model that passes the gates goes into production."
+        if facts.trouble:
+            headline = "Nobody can say what is in production"
+            lede = "The registry cannot be relied on, and this clone has no copy of its ledger."
         return {
-            "headline": "Nothing is in production yet",
-            "lede": "The first model that passes the gates goes into production.",
+            "headline": headline,
+            "lede": lede,
             "tiles": [*_drift_tile(facts), *_data_tile(facts)],
             **_to_do(facts),
         }
@@ -75,7 +80,7 @@ def _evidence_tile(known: Mapping[str, Any], facts: Facts) -> Iterator[dict[str,
 
 
 def _window_tile(
-    known: Mapping[str, Any], facts: Facts, left: Sequence[str]
+    known: Mapping[str, Any], facts: Facts, left: Sequence[str] | None
 ) -> Iterator[dict[str, str]]:
     window = known.get("window")
     if not window:
@@ -89,7 +94,7 @@ def _window_tile(
     yield _tile("Trained on", words.span(window), note, "past" if left else "")
 
 
-def _drift_tile(facts: Facts, left: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+def _drift_tile(facts: Facts, left: Sequence[str] | None = ()) -> Iterator[dict[str, str]]:
     steps = facts.drift.get("months", [])
     if not steps:
         yield _tile("Drift", "not measured", "no month has been held against a window yet")
@@ -101,7 +106,7 @@ def _drift_tile(facts: Facts, left: Sequence[str] = ()) -> Iterator[dict[str, st
     drifted = sum(bool(c.get("drifted")) for c in newest.get("columns", {}).values())
     note = f"{drifted} of {len(newest.get('columns', {}))} columns moved; "
     note += words.drift(newest, share_decides=words.by_share(facts.drift))
-    state = "past" if newest.get("triggered") else "" if left else "fine"
+    state = "past" if newest.get("triggered") else "" if left or left is None else "fine"
     if left:
         note = f"held against {words.span(newest.get('window') or ())}: {note}"
     yield _tile(f"Drift in {newest['month']}", f"{newest['share']:.0%}", note, state)
@@ -119,7 +124,7 @@ def _data_tile(facts: Facts) -> Iterator[dict[str, str]]:
     measured = [one for one in facts.quality if one["auc"] is not None]
     if measured:
         newest = measured[-1]
-        note += f"; AUC in production {newest['auc']:.3f} in {newest['month']}"
+        note += f"; AUC of version {newest['version']} {newest['auc']:.3f} in {newest['month']}"
     yield _tile("Newest month", steps[-1]["month"], note)
 
 

@@ -61,10 +61,13 @@ def left(
     runs: Sequence[Mapping[str, Any]],
     events: Sequence[Mapping[str, Any]],
     digest: str | None,
-) -> list[str]:
+) -> list[str] | None:
     """The months that drifted after a model's training window had been chosen.
 
     A later window may be like the newest month again; the model's own is not.
+
+    Returns:
+        The months; None where nothing tells, as for a model of other data.
 
     Args:
         drift: reports/drift.json.
@@ -72,12 +75,16 @@ def left(
         events: the ledger's, each with its ``month``; they know it where the runs do not.
         digest: of the model.
     """
-    of_runs = [run["month"] for run in runs if run["digest"] == digest]
-    of_events = [event["month"] for event in events if event["candidate"] == digest]
-    chosen = next((month for month in (*of_runs, *of_events) if month), None)
-    if chosen is None:
-        return []
     steps = drift.get("months", [])
+    ours = [event for event in events if event["candidate"] == digest]
+    window = next((e["evidence"]["window"] for e in ours if e["evidence"].get("window")), ())
+    there = {step["month"] for step in steps}
+    # A run is placed by today's windows, which other parameters make others: the earlier counts.
+    placed = [run["month"] for run in runs if run["digest"] == digest]
+    placed += [event["month"] for event in ours[:1]]
+    chosen = min((month for month in placed if month), default=None)
+    if chosen is None or not there.issuperset(window):
+        return None
     return [s["month"] for s in steps if s.get("triggered") and s["month"] > chosen]
 
 

@@ -161,6 +161,7 @@ def of_production(
             UserError,
             OSError,
             KeyError,
+            pa.ArrowException,
         ):  # its files or its columns are gone: the page says less
             continue
     return found

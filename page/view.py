@@ -30,6 +30,7 @@ def view(facts: Facts) -> dict[str, Any]:
         "runs": record.runs_table(facts, state),
         "form": form.fields(facts),
         "production": state.production,
+        "unknown": facts.trouble is not None,
         "next_month": now.commands(facts.next_month),
         "evidently": facts.evidently,
     }

@@ -60,9 +60,13 @@ class Explanations:
         Raises:
             Problem: 503, where LightGBM's library cannot be loaded.
         """
-        # In a thread: a large forest takes a while to read, and others wait meanwhile.
-        explainer: Explainer = get_hub().threadpool.apply(self._explainer_of, (now,))
-        by_input = explainer.contributions(values)
+        # In a thread: a large forest takes a while, to read and to ask, and others wait meanwhile.
+        # What goes wrong is brought back: raised there, gevent would print it at length.
+        asked: tuple[Explainer, Floats] | Problem
+        asked = get_hub().threadpool.apply(self._ask, (now, values))
+        if isinstance(asked, Problem):
+            raise asked
+        explainer, by_input = asked
         found = [
             {"column": column.name, "value": value, "contribution": _of_column(by_input, column)}
             for column, value in zip(explainer.plan.columns, values, strict=True)
@@ -70,14 +74,18 @@ class Explanations:
         found.sort(key=lambda one: -abs(one["contribution"]))
         return {"method": explainer.method, "unit": explainer.unit, "contributions": found}
 
+    def _ask(self, now: Model, values: Sequence[Any]) -> tuple[Explainer, Floats] | Problem:
+        try:
+            explainer = self._explainer_of(now)
+            return explainer, explainer.contributions(values)
+        except (UserError, OSError, RuntimeError, ValueError) as error:
+            return Problem(503, f"what moves it cannot be told here: {error}")
+
     def _explainer_of(self, now: Model) -> Explainer:
         last = self._last
         if last and last[0] is now:
             return last[1]
-        try:
-            explainer = Explainer(self._folder / now.facts["folder"], now.facts["files"])
-        except (UserError, OSError) as error:
-            raise Problem(503, f"what moves it cannot be told here: {error}") from None
+        explainer = Explainer(self._folder / now.facts["folder"], now.facts["files"])
         self._last = now, explainer
         return explainer
 
@@ -128,12 +136,15 @@ class Explainer:
 
 
 def _trees(path: Path, expected: Mapping[str, str] | None) -> str:
-    if not path.is_file():
-        raise UserError("this model was registered without its trees: train again")
-    text = path.read_bytes()
+    there = {path.name: path.read_bytes()} if path.is_file() else {}
     if expected is not None:
-        servable.check({path.name: text}, expected, [path.name])
-    return text.decode()
+        servable.check(there, expected, [path.name])
+    if not there:
+        raise UserError(
+            "this model was registered without its trees; one that is trained now has them "
+            "(make repro; if it is no better: make promote REASON=…)"
+        )
+    return there[path.name].decode()
 
 
 def linear(plan: Plan) -> Callable[[Floats], Floats]:

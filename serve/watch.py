@@ -38,6 +38,7 @@ class Watcher:
         self._folder = folder
         self._database = _inode()
         self._refused: tuple[store.Version, float, float] | None = None  # next try, pause
+        self._seen: tuple[Any, dict[str, str]] | None = None  # files, and their hashes
         self._told: str | None = None
         self._notes: dict[str, Any] = {"failures": 0, "reached": None}
 
@@ -72,9 +73,17 @@ class Watcher:
         if (current.get("version"), current.get("digest")) != named:
             return False
         try:
-            return bool(current.get("files") == servable.hashes(self._folder / str(version.digest)))
+            return bool(current.get("files") == self._hashes(self._folder / str(version.digest)))
         except OSError:  # taking it anew mends that, or says what is wrong
             return False
+
+    def _hashes(self, folder: Path) -> dict[str, str]:
+        """`servable.hashes`, worked out anew only where a file changed: they may be large."""
+        stats = [p.stat() for name in servable.FILES if (p := folder / name).is_file()]
+        stamp = folder, [(s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
+        if self._seen is None or self._seen[0] != stamp:
+            self._seen = stamp, servable.hashes(folder)
+        return self._seen[1]
 
     def _is_due(self, version: store.Version) -> bool:
         """Whether it is time to take a version: one that was refused waits, longer each time."""

@@ -124,7 +124,7 @@ def test_an_id_alone_is_explained_from_the_store_and_what_is_wrong_is_named(tmp_
 
 @pytest.mark.parametrize(
     ("put", "said"),
-    [(None, "without its trees: train again"), (b"tree\n", "not as it was put there")],
+    [(None, "is missing, or not as"), (b"tree\n", "not as it was put there")],
 )
 def test_trees_that_are_missing_or_damaged_explain_nothing_and_the_answers_go_on(
     put: bytes | None, said: str, tmp_path: Path

@@ -125,6 +125,22 @@ def test_production_is_scored_on_each_labelled_month_once_and_remembered(
     assert gather().quality == found.quality
 
 
+@pytest.mark.parametrize("name", ["recency", "customer_id"])
+def test_a_month_without_a_column_that_production_needs_has_no_auc(shop: Shop, name: str) -> None:
+    put_months(shop)
+    shop.promoted()
+    path = files.MONTHS / "1997-06.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([name]), path)
+    assert gather().quality == []
+
+
+def test_a_page_that_cannot_be_written_is_told_in_one_line(shop: Shop) -> None:
+    (files.REPORTS / PAGE).mkdir(parents=True)
+    said = shop.call(command.main)
+    assert (said.status, said.err.count("\n")) == (1, 1)
+    assert "page.html cannot be written: " in said.err
+
+
 def test_a_rollback_keeps_the_evidence_of_what_it_puts_back(shop: Shop) -> None:
     put_months(shop)
     shop.given(2)

@@ -240,7 +240,11 @@ def test_a_ledger_that_somebody_changed_is_found_out_and_nothing_is_promoted(sho
     assert said.err.startswith("error: the ledger's chain is broken at event 1")
     told = shop.call(status.main)
     assert told.status == 0
-    assert "2 events, chain broken at event 1" in " ".join(told.out.split())
+    said_ = " ".join(told.out.split())
+    assert "2 events in the clone's copy, chain verified" in said_
+    assert "the ledger's chain is broken at event 1" in said_
+    ledger_copy.path().unlink()
+    assert "2 events, chain broken at event 1" in " ".join(shop.call(status.main).out.split())
     shop.clone.reports(shop.clone.candidate(3.0), 2)
     assert shop.stage().status == 1
     assert list(store.versions()) == [1, 2]

@@ -114,7 +114,7 @@ if (form) {
   const customer = () => {
     const id = form.elements.namedItem("by-id").value.trim();
     if (id) return { [form.dataset.id]: id };
-    const found = {};
+    const found = Object.create(null); // a column may be called __proto__
     for (const field of form.querySelectorAll("[data-name]")) {
       const text = field.value, kind = field.dataset.type;
       found[field.dataset.name] = text === "" ? null
@@ -158,9 +158,10 @@ if (form) {
       answer.replaceChildren(
         make("p", probability, { class: "big" }),
         make("p", `chance to churn: the answer is “${said.churn ? "churns" : "stays"}”, by version ${said.model_version}.`));
-      const [known, why] = await ask("explain", body);
+      const [known, why] = await ask("explain", body)
+        .catch(() => [false, { detail: "What moves it could not be asked." }]);
       if (mine !== asked) return;
-      if (!known) answer.append(make("p", why.detail, { class: "note" }));
+      if (!known) answer.append(make("p", why.detail || "What moves it is not known.", { class: "note" }));
       else if (why.model_version === said.model_version) explained(why);
       else answer.append(make("p", "The model has changed meanwhile: ask again.", { class: "note" }));
     } catch {

@@ -33,7 +33,7 @@ class Facts:
     @property
     def from_copy(self) -> bool:
         """Whether the events are those of the clone's copy, not of the registry."""
-        return len(self.events) > len(self.registry.events)
+        return self.events is not self.registry.events
 
     @property
     def state(self) -> ledger.State:
@@ -137,7 +137,7 @@ def _candidate(facts: Facts) -> Iterator[tuple[str, str]]:
 def _production(facts: Facts) -> Iterator[tuple[str, str]]:
     state = facts.state
     if state.since is None or state.digest is None:
-        yield "production", "nothing"
+        yield "production", "not known" if facts.trouble else "nothing"
         return
     since = state.since
     said = f"version {state.production} ({state.digest[:12]}), since {since.when[:10]}"
@@ -181,7 +181,7 @@ def _registry(facts: Facts) -> Iterator[tuple[str, str]]:
     count, broken = len(facts.events), ledger.broken_at(facts.events)
     said = f"{count} event{'s' * (count != 1)}" + " in the clone's copy" * facts.from_copy
     said += f", chain broken at event {broken}" if broken else ", chain verified"
-    yield "ledger", said if count else "empty"
+    yield "ledger", said if count else "not known" if facts.trouble else "empty"
     if facts.trouble:
         yield "registry", facts.trouble
     elif facts.registry.standing == "moved by hand":
@@ -261,12 +261,13 @@ def gather() -> Facts:
         ledger_copy.refresh(registry.events)
     except UserError as error:
         trouble = str(error)
-    events = copied if len(copied) > len(registry.events) else registry.events
+    broken = ledger.broken_at(registry.events) is not None
+    use_copy = len(copied) > len(registry.events) or (broken and bool(copied))
     return Facts(
         drift=_report("drift"),
         case=case,
         receipt=_report("promote"),
-        events=events,
+        events=copied if use_copy else registry.events,
         registry=registry,
         registered=registered,
         trouble=trouble,
@@ -276,8 +277,8 @@ def gather() -> Facts:
 
 def _report(name: str) -> dict[str, Any]:
     path = files.REPORTS / f"{name}.json"
-    found: dict[str, Any] = files.read_json(path) if path.is_file() else {}
-    return found
+    found = files.read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def main() -> None:

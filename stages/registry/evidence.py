@@ -56,7 +56,8 @@ def read(root: Path) -> Case:
     for name in ("evaluate", "compare"):
         path = reports / f"{name}.json"
         report = files.read_json(path) if path.is_file() else {}
-        found[name] = report if report.get("candidate") == digest else {}
+        ours = isinstance(report, dict) and report.get("candidate") == digest
+        found[name] = report if ours else {}
     return Case(root, digest, card, found["evaluate"], found["compare"])
 
 

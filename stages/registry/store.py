@@ -263,8 +263,8 @@ def fetch(version: int) -> Path:
         _download(expected.run_id, kept)
     if not _is(kept, expected.digest):
         raise UserError(
-            f"the files of version {version} are gone or damaged in {shown()}: move that registry "
-            "away and type `make restore`"
+            f"the files of version {version} are gone or damaged in {shown()}, or of a newer code "
+            "than this: `git pull`; else move that registry away and type `make restore`"
         )
     return kept
 
