@@ -13,10 +13,10 @@ import os
 import signal
 import subprocess
 import sys
-import traceback
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
 
@@ -111,27 +111,19 @@ def serve() -> None:
 
 
 def _forked(job: dict[str, Any], said: Path, writes: Path) -> int:
-    child = os.fork()
-    if child == 0:
-        _child(job, said, writes)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    child = get_context("fork").Process(target=_child, args=(job, said, writes))
+    child.start()
+    child.join()
+    return child.exitcode or 0
 
 
 def _child(job: dict[str, Any], said: Path, writes: Path) -> None:
+    """Do a job; what it raises, `multiprocessing` prints, and ends the process with status 1."""
     out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    status = 70
-    try:
-        _watch(Path(job["root"]), writes, job["kill_at"])
-        status = _work(job)
-    except Exception:
-        traceback.print_exc()
-    finally:  # whatever happens: a copy of the parent must not go on with the parent's work
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    _watch(Path(job["root"]), writes, job["kill_at"])
+    sys.exit(_work(job))
 
 
 def _work(job: dict[str, Any]) -> int:
