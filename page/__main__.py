@@ -11,11 +11,12 @@ import json
 from pathlib import Path
 
 from page import facts as known
-from page.render import page
+from page.render import pages
+from serve.place import PAGE
 from stages.shared import errors, files
 from stages.shared.errors import UserError
 
-REPORT, LIVE = "report.html", "page.html"
+REPORT = "report.html"
 
 
 def main() -> None:
@@ -27,12 +28,12 @@ def main() -> None:
     parser.add_argument("--facts", type=Path, help="made before; without it they are gathered")
     parser.add_argument("--out", type=Path, help="where the page goes")
     given = parser.parse_args()
-    out = given.out or (folder() / LIVE if given.live else files.REPORTS / REPORT)
+    out = given.out or (folder() / PAGE if given.live else files.REPORTS / REPORT)
     found = _read(given.facts) if given.facts else _gathered()
-    pages = {out: page(found, live=given.live)}
+    wanted = {out: given.live}
     if out == files.REPORTS / REPORT:
-        pages[files.REPORTS / LIVE] = page(found, live=True)
-    for path, text in pages.items():
+        wanted[files.REPORTS / PAGE] = True
+    for path, text in zip(wanted, pages(found, *wanted.values()), strict=True):
         try:
             files.write_bytes(path, text.encode())
         except OSError as error:

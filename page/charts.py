@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 INK, MUTED, LINE = "var(--ink)", "var(--muted)", "var(--line)"
 BLUE, ORANGE, PALE = "var(--blue)", "var(--orange)", "var(--pale)"
 _SAID = {"type": "text", "align": "left", "dx": 9, "color": INK, "fontSize": 12}
-KINDS = ("feed broken", "trained", "promoted", "undecided", "rejected", "rolled back", "put back")
-SHAPES = ("square", "triangle-up", "circle", "diamond", "cross", "triangle-left", "triangle-right")
-COLOURS = [ORANGE, MUTED, BLUE, MUTED, ORANGE, ORANGE, BLUE]
+KINDS = {  # of marks: each with its shape and colour
+    "feed broken": ("square", ORANGE),
+    "trained": ("triangle-up", MUTED),
+    "promoted": ("circle", BLUE),
+    "undecided": ("diamond", MUTED),
+    "rejected": ("cross", ORANGE),
+    "rolled back": ("triangle-left", ORANGE),
+    "put back": ("triangle-right", BLUE),
+}
 _CONFIG: dict[str, Any] = {
     "background": None,
     "padding": 2,
@@ -140,14 +146,10 @@ def _marks(marks: Sequence[Mapping[str, Any]], names: Sequence[str], labels: int
             "domain": False, "labelPadding": 8,
         },
     }  # fmt: skip
-    shape = {
-        "field": "kind", "legend": None,
-        "scale": {"domain": list(KINDS), "range": list(SHAPES)},
-    }  # fmt: skip
-    colour = {
-        "field": "kind", "legend": None,
-        "scale": {"domain": list(KINDS), "range": COLOURS},
-    }  # fmt: skip
+    shape, colour = (
+        {"field": "kind", "legend": None, "scale": {"domain": list(KINDS), "range": list(of)}}
+        for of in zip(*KINDS.values(), strict=True)
+    )
     return {
         "title": "What was decided",
         "height": 26 * len(kinds),
@@ -245,43 +247,18 @@ def gain(
         "type": "quantitative", "scale": {"domain": [-reach, reach], "nice": False},
         "axis": {"title": "gain in AUC", "format": "+.3f", "tickCount": 5, "grid": False},
     }  # fmt: skip
-    lines = [{"at": 0.0, "what": "no gain"}]
+    lines = _line(x, 0.0, "no gain", {"align": "right", "dx": -6})
     if delta > 0:
-        lines.append({"at": delta, "what": f"gate {delta:+g}"})
-    bound = {"value": 64}
-    bounds = [{"at": least_bound, "what": f"the interval: above {least_bound:+g}"}]
-    top, middle = {"value": 8}, {"value": 42}
+        lines += _line(x, delta, f"gate {delta:+g}", {"dx": 6})
+    if least_bound:
+        said = f"the interval: above {least_bound:+g}"
+        lines += _line(x, least_bound, said, {"dx": 6}, height=64, dash=(1, 3))
+    middle = {"value": 42}
     found = [{"gain": compare["gain"], "low": low, "high": high}]
     return {
         "width": width, "height": 70,
         "layer": [
-            {
-                "data": {"values": lines},
-                "mark": {"type": "rule", "strokeDash": [4, 3], "color": MUTED},
-                "encoding": {"x": {**x, "field": "at"}},
-            },
-            {
-                "data": {"values": lines[:1]},
-                "mark": {**_SAID, "align": "right", "dx": -6},
-                "encoding": {"x": {**x, "field": "at"}, "y": top, "text": {"field": "what"}},
-            },
-            {
-                "data": {"values": lines[1:]},
-                "mark": {**_SAID, "dx": 6},
-                "encoding": {"x": {**x, "field": "at"}, "y": top, "text": {"field": "what"}},
-            },
-            *(
-                {
-                    "data": {"values": bounds},
-                    "mark": mark,
-                    "encoding": {"x": {**x, "field": "at"}, **encoding},
-                }
-                for mark, encoding in (
-                    ({"type": "rule", "strokeDash": [1, 3], "color": MUTED}, {}),
-                    ({**_SAID, "dx": 6}, {"y": bound, "text": {"field": "what"}}),
-                )
-                if least_bound
-            ),
+            *lines,
             {
                 "data": {"values": found},
                 "mark": {"type": "rule", "color": BLUE, "strokeWidth": 3},
@@ -294,6 +271,25 @@ def gain(
             },
         ],
     }  # fmt: skip
+
+
+def _line(
+    x: Mapping[str, Any],
+    at: float,
+    what: str,
+    said: Mapping[str, Any],
+    *,
+    height: int = 8,
+    dash: tuple[int, int] = (4, 3),
+) -> list[dict[str, Any]]:
+    """A dashed line across the chart of the gain, and what it is: two layers."""
+    data = {"data": {"values": [{"at": at, "what": what}]}}
+    place = {"x": {**x, "field": "at"}}
+    text = {**place, "y": {"value": height}, "text": {"field": "what"}}
+    return [
+        {**data, "mark": {"type": "rule", "strokeDash": dash, "color": MUTED}, "encoding": place},
+        {**data, "mark": {**_SAID, **said}, "encoding": text},
+    ]
 
 
 def curves(

@@ -18,8 +18,14 @@ _DECIDED = {"reject": "rejected", "undecided": "undecided"}
 MOST_VERSIONS = 12  # that the training windows are shown of; the newest ones
 
 
-def world(facts: Facts, state: ledger.State) -> dict[str, Any]:
-    """Whether the world still is the one that production was trained on, in a sentence or two."""
+def world(facts: Facts, state: ledger.State, left: Sequence[str] | None) -> dict[str, Any]:
+    """Whether the world still is the one that production was trained on, in a sentence or two.
+
+    Args:
+        facts: see `page.facts`.
+        state: of the ledger.
+        left: the months that drifted since production was trained; None if nobody knows.
+    """
     steps = facts.drift.get("months", [])
     judged = [s for s in steps if s.get("share") is not None or s.get("triggered")]
     if not judged:
@@ -29,19 +35,16 @@ def world(facts: Facts, state: ledger.State) -> dict[str, Any]:
     moved = words.drift(newest, share_decides=words.by_share(facts.drift)) + "."
     if newest.get("share") is not None:
         moved = f"{newest['share']:.0%} of its columns moved, {moved}"
-    since = placing.left(facts.drift, facts.runs, facts.events, state.digest)
+    month, held = newest["month"], words.span(newest["window"])
     if newest.get("triggered"):
-        said = (
-            f"No: {newest['month']} has left the window of {words.span(newest['window'])}: {moved}"
-        )
-    elif since:
-        said = _moved_on(facts, state, since)
-        said += f" {newest['month']} is like {words.span(newest['window'])}: {moved}"
-    elif since is None and state.digest:
+        said = f"No: {month} has left the window of {held}: {moved}"
+    elif left:
+        said = f"{_moved_on(facts, state, left)} {month} is like {held}: {moved}"
+    elif left is None:
         said = "Nobody can say: what production was trained on is not among these months."
-        said += f" {newest['month']} is like {words.span(newest['window'])}: {moved}"
+        said += f" {month} is like {held}: {moved}"
     else:
-        said = f"Yes: {newest['month']} looks like {words.span(newest['window'])}: {moved}"
+        said = f"Yes: {month} looks like {held}: {moved}"
     said += _of_labels(newest)
     for column, why in (steps[-1].get("broken") or {}).items():
         said += f" {steps[-1]['month']} cannot be judged: the feed of {column} is broken: {why}."

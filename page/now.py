@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from page import placing, words
+from page import words
 from stages.registry import ledger
 from stages.shared import months as calendar
 
@@ -14,8 +14,20 @@ if TYPE_CHECKING:
     from page.facts import Facts
 
 
-def now(facts: Facts, events: Sequence[ledger.Event], state: ledger.State) -> dict[str, Any]:
-    """What the first screen says: which model, since when, on whose word and what evidence."""
+def now(
+    facts: Facts,
+    events: Sequence[ledger.Event],
+    state: ledger.State,
+    left: Sequence[str] | None,
+) -> dict[str, Any]:
+    """What the first screen says: which model, since when, on whose word and what evidence.
+
+    Args:
+        facts: see `page.facts`.
+        events: the ledger's.
+        state: what they add up to.
+        left: the months that drifted since production was trained; None if nobody knows.
+    """
     if state.since is None:
         headline = "Nothing is in production yet"
         lede = "The first model that passes the gates goes into production."
@@ -25,12 +37,11 @@ def now(facts: Facts, events: Sequence[ledger.Event], state: ledger.State) -> di
         return {
             "headline": headline,
             "lede": lede,
-            "tiles": [*_drift_tile(facts), *_data_tile(facts)],
+            "tiles": [*_drift_tile(facts, left), *_data_tile(facts)],
             **_to_do(facts),
         }
     since = state.since
     known = ledger.evidence(events, state.digest)
-    left = placing.left(facts.drift, facts.runs, facts.events, state.digest)
     return {
         "headline": f"Version {state.production} is in production",
         "lede": f"Since {words.moment(since.when)}; {word(since)}: {since.why.rstrip('.')}.",
@@ -94,7 +105,7 @@ def _window_tile(
     yield _tile("Trained on", words.span(window), note, "past" if left else "")
 
 
-def _drift_tile(facts: Facts, left: Sequence[str] | None = ()) -> Iterator[dict[str, str]]:
+def _drift_tile(facts: Facts, left: Sequence[str] | None) -> Iterator[dict[str, str]]:
     steps = facts.drift.get("months", [])
     if not steps:
         yield _tile("Drift", "not measured", "no month has been held against a window yet")

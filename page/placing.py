@@ -60,20 +60,20 @@ def left(
     drift: Mapping[str, Any],
     runs: Sequence[Mapping[str, Any]],
     events: Sequence[Mapping[str, Any]],
-    digest: str | None,
+    digest: str,
 ) -> list[str] | None:
     """The months that drifted after a model's training window had been chosen.
 
     A later window may be like the newest month again; the model's own is not.
-
-    Returns:
-        The months; None where nothing tells, as for a model of other data.
 
     Args:
         drift: reports/drift.json.
         runs: MLflow's, each with the ``month`` that its window was chosen in.
         events: the ledger's, each with its ``month``; they know it where the runs do not.
         digest: of the model.
+
+    Returns:
+        The months; None where nothing tells, as for a model of other data.
     """
     steps = drift.get("months", [])
     ours = [event for event in events if event["candidate"] == digest]

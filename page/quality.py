@@ -157,11 +157,7 @@ def of_production(
             continue
         try:
             found.append(measured.month(name, event["to_version"], event["candidate"]))
-        except (
-            UserError,
-            OSError,
-            KeyError,
-            pa.ArrowException,
-        ):  # its files or its columns are gone: the page says less
+        # Its files or its columns are gone, or of another type: the page says less.
+        except (UserError, OSError, KeyError, pa.ArrowException):
             continue
     return found

@@ -30,20 +30,30 @@ def page(facts: Facts, *, live: bool = False) -> str:
         facts: see `page.facts`.
         live: for the server, with a form that asks the model.
     """
+    return pages(facts, live)[0]
+
+
+def pages(facts: Facts, *lives: bool) -> list[str]:
+    """The page of the same facts for each of ``lives``: see `page`."""
     shown = view(facts)
+    charts_ = drawn(shown)
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     css = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
-    return environment.get_template("page.html").render(
-        **shown,
-        live=live,
-        charts=drawn(shown),
-        policy=policy(script),
-        css=Markup(css),  # noqa: S704 - ours
-        script=Markup(script),  # noqa: S704 - ours
-    )
+    template = environment.get_template("page.html")
+    return [
+        template.render(
+            **shown,
+            live=live,
+            charts=charts_,
+            policy=policy(script),
+            css=Markup(css),  # noqa: S704 - ours
+            script=Markup(script),  # noqa: S704 - ours
+        )
+        for live in lives
+    ]
 
 
 def policy(script: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from page import challenger, form, heat, line, now, record, words
+from page import challenger, form, heat, line, now, placing, record, words
 from stages.registry import ledger
 
 if TYPE_CHECKING:
@@ -17,11 +17,12 @@ def view(facts: Facts) -> dict[str, Any]:
     """Everything that the template shows, by section."""
     events = [_event(values) for values in facts.events]
     state = ledger.state(events)
+    left = production_left(facts, state)
     return {
         "as_of": words.moment(facts.as_of),
         "as_of_iso": facts.as_of,
-        "now": now.now(facts, events, state),
-        "world": line.world(facts, state),
+        "now": now.now(facts, events, state, left),
+        "world": line.world(facts, state, left),
         "time_line": line.time_line(facts, state),
         "heat": heat.heat(facts),
         "distributions": heat.distributions(facts),
@@ -34,6 +35,13 @@ def view(facts: Facts) -> dict[str, Any]:
         "next_month": now.commands(facts.next_month),
         "evidently": facts.evidently,
     }
+
+
+def production_left(facts: Facts, state: ledger.State) -> list[str] | None:
+    """The months that drifted since production was trained; see `placing.left`."""
+    if state.digest is None:
+        return []
+    return placing.left(facts.drift, facts.runs, facts.events, state.digest)
 
 
 def _event(values: Mapping[str, Any]) -> ledger.Event:

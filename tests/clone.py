@@ -8,7 +8,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,9 +20,9 @@ from stages.shared import files
 
 COPIED = (
     ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "dvc.yaml",
-    "page", "params.yaml", "requirements.txt", "serve", "stages", "data/__init__.py",
-    "data/adopt.py", "data/adoption", "data/cdnow.py", "data/requirements.txt",
-    "data/simulate.py", "data/simulation",
+    "page", "params.yaml", "reports/.gitkeep", "requirements.txt", "serve", "stages",
+    "data/__init__.py", "data/adopt.py", "data/adoption", "data/cdnow.py",
+    "data/requirements.txt", "data/simulate.py", "data/simulation",
 )  # fmt: skip
 
 
@@ -102,17 +103,21 @@ class Clone:
 
     def set(self, **sections: dict[str, Any]) -> None:
         """Change params.yaml: one level deep."""
-        yaml, path = YAML(), self.root / "params.yaml"
-        values = yaml.load(path)
-        for section, changes in sections.items():
-            values[section].update(changes)
-        yaml.dump(values, path)
+        with self._params() as values:
+            for section, changes in sections.items():
+                values[section].update(changes)
 
     def give(self, data: dict[str, Any]) -> None:
         """Let params.yaml be of these data, whatever data it is of in the repository."""
+        with self._params() as values:
+            values["data"] = data
+
+    @contextmanager
+    def _params(self) -> Iterator[Any]:
+        """What params.yaml says, to be changed."""
         yaml, path = YAML(), self.root / "params.yaml"
         values = yaml.load(path)
-        values["data"] = data
+        yield values
         yaml.dump(values, path)
 
     def registry(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sklearn import metrics
 from bench import page as made_up
 from page import challenger, charts, heat, histograms, line, now, placing, quality, render
 from page.facts import Facts, from_json, to_json
-from page.view import view
+from page.view import production_left, view
 from stages.registry import ledger
 from stages.shared.contract import Feature
 
@@ -38,7 +38,8 @@ def move(kind: str, before: int | None, to: int, **other: Any) -> ledger.Event:
 
 def world(found: Facts) -> dict[str, Any]:
     events = [ledger.Event(**{k: v for k, v in e.items() if k != "month"}) for e in found.events]
-    return line.world(found, ledger.state(events))
+    state = ledger.state(events)
+    return line.world(found, state, production_left(found, state))
 
 
 def event(**values: Any) -> dict[str, Any]:

@@ -264,21 +264,15 @@ def gather() -> Facts:
     broken = ledger.broken_at(registry.events) is not None
     use_copy = len(copied) > len(registry.events) or (broken and bool(copied))
     return Facts(
-        drift=_report("drift"),
+        drift=files.report(files.REPORTS / "drift.json"),
         case=case,
-        receipt=_report("promote"),
+        receipt=files.report(files.REPORTS / "promote.json"),
         events=copied if use_copy else registry.events,
         registry=registry,
         registered=registered,
         trouble=trouble,
         next_month=next_month,
     )
-
-
-def _report(name: str) -> dict[str, Any]:
-    path = files.REPORTS / f"{name}.json"
-    found = files.read_json(path) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
 
 
 def main() -> None:

@@ -54,10 +54,8 @@ def read(root: Path) -> Case:
     card = files.read_json(folder / candidate.CARD)
     found = {}
     for name in ("evaluate", "compare"):
-        path = reports / f"{name}.json"
-        report = files.read_json(path) if path.is_file() else {}
-        ours = isinstance(report, dict) and report.get("candidate") == digest
-        found[name] = report if ours else {}
+        report = files.report(reports / f"{name}.json")
+        found[name] = report if report.get("candidate") == digest else {}
     return Case(root, digest, card, found["evaluate"], found["compare"])
 
 

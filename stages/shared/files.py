@@ -76,6 +76,16 @@ def write_json(path: Path, value: object) -> None:
     write_bytes(path, f"{text}\n".encode())
 
 
+def report(path: Path) -> dict[str, Any]:
+    """A report of a stage's; empty where it is not there, or is no JSON object.
+
+    Raises:
+        UserError: it is no JSON.
+    """
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 

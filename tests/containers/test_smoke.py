@@ -85,7 +85,6 @@ def story(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
     host = Clone.new(tmp_path_factory.mktemp("host") / "clone")
-    (host.root / "reports").mkdir(exist_ok=True)
     services = "postgres", "mlflow", "api"
     for one in stack.running(request, *services, reports=host.root / "reports"):
         yield Story(one, host)
