@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,41 @@ def home() -> Path:
 def relative(path: Path) -> str:
     """``path`` as a person reads it: from the repository's root where it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def inside(root: Path, *parts: str) -> Path:
+    """The path of ``parts`` below ``root``, proven to lie there, whatever its folders link to.
+
+    Whoever writes or removes a path that was made of a value from outside asks here first. The
+    last part may be a link itself: `remove` then removes the link.
+
+    Raises:
+        UserError: it is ``root`` itself, or lies elsewhere.
+    """
+    path = root.joinpath(*parts)
+    try:
+        real, home = path.parent.resolve(), root.resolve()
+        found = bool(parts) and path.name not in {"", ".."} and "\0" not in path.name
+        found = found and real.is_relative_to(home)
+    except (OSError, ValueError, RuntimeError):  # a null character; a link to itself
+        found = False
+    if not found:
+        name = ascii("/".join(parts))[:80]
+        raise UserError(f"{name} does not lie inside {relative(root)}: nothing was touched")
+    return path
+
+
+def remove(root: Path, *parts: str) -> None:
+    """Remove the file or folder of ``parts`` below ``root``; what is not there is no error.
+
+    Raises:
+        UserError: see `inside`.
+    """
+    path = inside(root, *parts)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
