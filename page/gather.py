@@ -70,7 +70,7 @@ def _events(
 
 
 def _alias(registry: store.Registry) -> str | None:
-    if registry.standing == "moved by hand":
+    if registry.contradicts:
         return f"{store.by_hand(registry)}; {'; '.join(store.remedies(registry))}"
     if registry.standing == "interrupted":
         return "a command was interrupted before the alias had followed the ledger"
