@@ -55,6 +55,7 @@ def written(n: int, text: str) -> None:
     """Somebody writes an event's text into MLflow."""
     with connection.asking() as client:
         found = client.get_experiment_by_name(f"churn_model/ledger/{n:06d}")
+        assert found
         for i in range(len(found.tags)):
             if f"event.{i}" in found.tags:
                 client.set_experiment_tag(found.experiment_id, f"event.{i}", "" if i else text)
@@ -450,7 +451,9 @@ def test_an_experiment_that_somebody_deleted_is_brought_back(shop: Shop) -> None
     shop.given(2)
     with connection.asking() as client:
         for name in (store.EXPERIMENT, "churn_model/ledger/000002"):
-            client.delete_experiment(client.get_experiment_by_name(name).experiment_id)
+            found = client.get_experiment_by_name(name)
+            assert found
+            client.delete_experiment(found.experiment_id)
     shop.clone.reports(shop.clone.candidate(3.0), 2)
     said = shop.stage()
     assert said.status == 1
