@@ -46,11 +46,18 @@ option = $(if $(value $(2)),--$(1)=$(call quoted,$(value $(2))))
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/installed: requirements.txt
+# Where the clone was moved or copied; an environment that is a link is somebody else's.
+.PHONY: portable
+portable:
+	@[ -L .venv ] || [ ! -e .venv/installed ] || [ "$$(cat .venv/folder 2>/dev/null)" = "$$(pwd -P)" ] \
+	  || .venv/bin/python ops/portable.py
+
+.venv/installed: requirements.txt | portable
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 on PATH: install one, or type make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "setting up .venv with the packages of requirements.txt: some minutes, once"
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.txt
+	@.venv/bin/python ops/portable.py
 	@touch $@
 
 run: .venv/installed ## from a bare clone to a model in production; again: the loop goes on

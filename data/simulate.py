@@ -11,20 +11,20 @@ import math
 import os
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.adoption import placing, section
 from data.simulation import writing
 from data.simulation.churn import IRRELEVANT
 from data.simulation.columns import FEATURES
 from data.simulation.months import ID, LABEL, Month, chunks, months
-from data.simulation.scenarios import KINDS, SCENARIOS, World
+from data.simulation.scenarios import KINDS, MONTHS, SCENARIOS, STEADY, World
 from data.simulation.writing import LABEL_DELAY
 from stages.shared import contract, errors, files, params
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from data.simulation.writing import Written
@@ -36,6 +36,7 @@ RAW, TRUTH = files.ROOT / "data" / "raw", files.ROOT / "data" / "truth"
 COMMENT = "simulated subscribers, by `make simulate`"
 # A gate that a model of use passes: this share of the F1 that the true probabilities reach.
 GATE_SHARE = 0.75
+_NUMBERS = ("months", "rows", "seed", "onset")
 USAGE = (
     f"make simulate SCENARIO={'|'.join(SCENARIOS)} [MONTHS=24] [ROWS=5000] [SEED=1] [ONSET=12] "
     f"[KIND={'|'.join(KINDS)}]"
@@ -130,6 +131,28 @@ def _notes(world: World, written: Written, gate_f1: float) -> list[str]:
     ]
 
 
+def world_of(typed: Mapping[str, str]) -> World:
+    """The world that was typed: what was left out adapts to what was not.
+
+    Raises:
+        UserError: there is no such world, or two options contradict each other.
+    """
+    numbers = {name: _number(name.upper(), typed[name]) for name in _NUMBERS if name in typed}
+    scenario = typed.get("scenario", "broken" if "kind" in typed else World.scenario)
+    if "onset" in numbers and scenario in STEADY:
+        changing = ", ".join(name for name in SCENARIOS if name not in STEADY)
+        raise UserError(
+            f"ONSET={numbers['onset']} means nothing for SCENARIO={scenario}: leave it out, or "
+            f"name one of {changing}"
+        )
+    if "months" not in numbers:  # as many after the onset as there are by default
+        after = numbers.get("onset", World.onset) + World.months - World.onset
+        numbers["months"] = min(max(World.months, after), MONTHS[1])
+    if "onset" not in numbers:  # with months before it and after it
+        numbers["onset"] = min(World.onset, max(1, numbers["months"] // 2))
+    return World(scenario=scenario, kind=typed.get("kind"), **numbers)
+
+
 def _number(name: str, text: str) -> int:
     try:
         return int(text)
@@ -140,14 +163,10 @@ def _number(name: str, text: str) -> int:
 def main() -> None:
     """Simulate what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m data.simulate", usage=USAGE)
-    parser.add_argument("--scenario", default="none")
-    parser.add_argument("--kind")
-    for name in ("months", "rows", "seed", "onset"):
-        parser.add_argument(f"--{name}", default=str(getattr(World, name)))
-    asked: dict[str, Any] = vars(parser.parse_args())
-    numbers = {n: _number(n.upper(), asked[n]) for n in ("months", "rows", "seed", "onset")}
-    world = World(scenario=asked["scenario"], kind=asked["kind"], **numbers)
-    simulate(world, files.PARAMS, RAW, TRUTH)
+    for name in ("scenario", "kind", *_NUMBERS):
+        parser.add_argument(f"--{name}")
+    asked = {name: text for name, text in vars(parser.parse_args()).items() if text is not None}
+    simulate(world_of(asked), files.PARAMS, RAW, TRUTH)
 
 
 if __name__ == "__main__":

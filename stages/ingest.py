@@ -12,9 +12,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ruamel.yaml import YAML
-
-from stages.shared import contract, errors, files, memory, params, snapshots
+from stages.shared import contract, dvc_files, errors, files, memory, params, snapshots
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,13 +63,13 @@ class Judged(NamedTuple):
 def main() -> None:
     """Ingest the months that params.yaml names, and report."""
     data, limits = params.data(), params.ingest()
-    watched(data.snapshots, (files.ROOT / "dvc.yaml").read_text())
+    watched(data.snapshots, dvc_files.wiring())
     out, known = Folders(files.MONTHS, files.REJECTED), files.MEMORY / "ingest.json"
     report = ingest(files.ROOT / data.snapshots, out, known, data, limits.max_rejected_share)
     files.write_json(files.REPORTS / "ingest.json", report)
 
 
-def watched(snapshots: str, wiring: str) -> None:
+def watched(snapshots: str, stages: dict[str, dict[str, Any]]) -> None:
     """Refuse a folder of snapshots that DVC would not see change.
 
     dvc.yaml could take the name from params.yaml, but DVC's templates cost every `dvc repro` a
@@ -79,9 +77,9 @@ def watched(snapshots: str, wiring: str) -> None:
 
     Args:
         snapshots: ``data.snapshots`` of params.yaml.
-        wiring: the text of dvc.yaml.
+        stages: those of dvc.yaml.
     """
-    inputs = YAML(typ="safe").load(wiring)["stages"]["ingest"]["deps"]
+    inputs = stages.get("ingest", {}).get("deps") or [""]
     if snapshots not in inputs:
         raise UserError(
             f"params.yaml: data.snapshots is {snapshots!r}, but dvc.yaml names {inputs[0]!r} as "

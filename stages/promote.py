@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.registry import cli, dvc, evidence, ledger, moves, runs, store
-from stages.shared import errors, files, params
+from stages.shared import dvc_files, errors, files, params
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ def by_hand(reason: str | None) -> None:
     """Approve what awaits, or promote with a reason; a kill in between is taken up again."""
     if os.environ.get("DVC_EXP_NAME"):
         raise UserError("an experiment cannot promote: apply it, then type `make promote`")
+    dvc_files.check()  # before anything moves: the receipt goes into dvc.lock at the end
     case, before = evidence.required(), moves.gather()
     now = moves.settle(before)
     facts = _facts(case, now)

@@ -21,7 +21,7 @@ from stages.shared import files
 COPIED = (
     ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "Makefile", "dvc.yaml",
     "page", "params.yaml", "reports/.gitkeep", "requirements.txt", "serve", "stages",
-    "data/__init__.py", "data/adopt.py", "data/adoption", "data/cdnow.py",
+    "ops/portable.py", "data/__init__.py", "data/adopt.py", "data/adoption", "data/cdnow.py",
     "data/requirements.txt", "data/simulate.py", "data/simulation",
 )  # fmt: skip
 

@@ -269,15 +269,11 @@ class Shop:
     def given(self, versions: int) -> list[str]:
         """Start with so many promoted versions, C being 1.0 and up; returns their digests.
 
-        They are made once: the database is copied, the files in MLflow stay where they were made.
+        They are made once, and copied: the copy's registry puts its addresses right by itself.
         """
         made = promoted(versions)
-        for name in ("models", "reports", "mlflow/mlflow.db"):
-            source, target = made / name, self.clone.root / name
-            if source.is_dir():
-                shutil.copytree(source, target, dirs_exist_ok=True)
-            else:
-                shutil.copy(source, target)
+        for name in ("models", "reports", "mlflow"):
+            shutil.copytree(made / name, self.clone.root / name, dirs_exist_ok=True)
         return [event.candidate for event in store.read().events]
 
     def forget_registry(self) -> None:

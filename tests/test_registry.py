@@ -581,16 +581,20 @@ def test_mlflow_s_pages_need_a_registry_and_a_port(shop: Shop) -> None:
     assert shop.call(pages.main).out == ("the registry is a server already: http://registry:5000\n")
 
 
+ONE, TWO, THREE = "1" * 32, f"{'2' * 32}.dir", "3" * 32
+
+
 def test_gc_keeps_every_address_that_an_event_names() -> None:
+    outside = {"x": TWO, "../y": THREE}
     moves = [
-        ledger.Move("promote", None, 1, "a", "Ada", "", "", False, {"files": {"x": "2", "y": "1"}}),
+        ledger.Move("promote", None, 1, "a", "Ada", "", "", False, {"files": {"x": TWO, "y": ONE}}),
         ledger.Move("rollback", 1, 2, "b", "Ada", "", "", True, {}),
-        ledger.Move("promote", 2, 3, "c", "Ada", "", "", False, {"files": {"x": "2", "y": "3"}}),
+        ledger.Move("promote", 2, 3, "c", "Ada", "", "", False, {"files": outside}),
     ]
     events: list[ledger.Event] = []
     for move in moves:
         events.append(ledger.append(events, move))
-    assert gc.kept_addresses(events) == ["1", "2", "3"]
+    assert gc.kept_addresses(events) == [ONE, TWO]  # a path that leads elsewhere is nobody's
 
 
 def test_as_of_needs_a_calendar_day() -> None:
@@ -602,7 +606,7 @@ def test_as_of_needs_a_calendar_day() -> None:
 
 def test_the_addresses_of_a_candidate_that_is_not_in_the_workspace_are_unknown(shop: Shop) -> None:
     digest = shop.clone.candidate()
-    outs = [{"path": "models/candidate", "md5": "ab.dir"}]
+    outs = [{"path": "models/candidate", "md5": ONE}]
     files.LOCK.write_text(json.dumps({"stages": {"train": {"outs": outs}}}))
-    assert evidence.addresses_of(digest) == {"models/candidate": "ab.dir"}
+    assert evidence.addresses_of(digest) == {"models/candidate": ONE}
     assert evidence.addresses_of("another") == {}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stages.commands import repro
+from stages.shared.dvc_files import Entry
 
 LINES = [
     "'data/raw.dvc' didn't change, skipping\n",
@@ -18,12 +17,12 @@ LINES = [
 ]
 
 
-def entry(raw: str = "1", code: str = "a", threshold: float = 0.3) -> dict[str, Any]:
-    return {
-        "cmd": "python",
-        "deps": [{"path": "data/raw", "md5": raw}, {"path": "stages/drift.py", "md5": code}],
-        "params": {"params.yaml": {"drift": {"threshold": threshold, "salt": "s"}}},
-    }
+def entry(raw: str = "1", code: str = "a", threshold: float = 0.3) -> Entry:
+    return Entry(
+        command="python",
+        reads={"data/raw": raw, "stages/drift.py": code},
+        parameters={"params.yaml": {"drift": {"threshold": threshold, "salt": "s"}}},
+    )
 
 
 def test_what_became_of_each_stage_is_read_from_dvcs_words() -> None:

@@ -432,6 +432,38 @@ def test_of_some_values_there_is_no_world(world: dict[str, Any], said: str) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("typed", "made"),
+    [
+        ({}, ("none", 24, 12)),
+        ({"scenario": "label", "months": "4"}, ("label", 4, 2)),
+        ({"scenario": "label", "months": "1"}, ("label", 1, 1)),
+        ({"scenario": "label", "months": "36"}, ("label", 36, 12)),
+        ({"scenario": "label", "onset": "30"}, ("label", 42, 30)),
+        ({"scenario": "label", "onset": "240"}, ("label", 240, 240)),
+        ({"kind": "stuck"}, ("broken", 24, 12)),
+        ({"kind": "stuck", "months": "5"}, ("broken", 5, 2)),
+    ],
+)
+def test_what_was_not_typed_adapts_to_what_was(typed: dict[str, str], made: Any) -> None:
+    world = simulate.world_of(typed)
+    assert (world.scenario, world.months, world.onset) == made
+
+
+@pytest.mark.parametrize("scenario", simulate.SCENARIOS)
+@pytest.mark.parametrize("name", ["months", "rows", "seed"])
+def test_no_default_contradicts_what_was_typed(scenario: str, name: str) -> None:
+    for value in (1, 2, 11, 12, 13, 100, 240):
+        if name != "rows" or value >= 100:
+            simulate.world_of({"scenario": scenario, name: str(value)})
+
+
+@pytest.mark.parametrize("scenario", [{}, {"scenario": "season"}])
+def test_an_onset_of_what_has_none_is_refused(scenario: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="ONSET=5 means nothing for SCENARIO="):
+        simulate.world_of({"onset": "5", **scenario})
+
+
 def test_without_a_month_that_has_labels_nothing_is_put_in_place(place: Place) -> None:
     before = place.state()
     with pytest.raises(UserError, match="MONTHS=3: give 4 or more"):

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from stages import ingest
 from stages.commands.repro import STAGES
-from stages.shared import files, params
+from stages.shared import dvc_files, files, params
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_another_version_of_a_library_is_another_program(stage: str) -> None:
 def test_ingest_watches_the_folder_that_it_reads() -> None:
     assert WIRING["ingest"]["deps"][0] == params.data().snapshots
     with pytest.raises(UserError, match="names 'data/raw' as input of the stage ingest"):
-        ingest.watched("elsewhere", (files.ROOT / "dvc.yaml").read_text())
+        ingest.watched("elsewhere", dvc_files.wiring())
 
 
 @pytest.mark.parametrize("stage", STAGES)

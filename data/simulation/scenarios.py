@@ -13,6 +13,7 @@ from stages.shared import months as calendar
 from stages.shared.errors import UserError
 
 SCENARIOS = ("none", "covariate", "concept", "label", "gradual", "season", "broken")
+STEADY = ("none", "season")  # those without an onset
 KINDS = ("unit", "stuck", "nulls", "renamed")  # of a broken feed
 FIRST = "2024-01"
 
@@ -98,7 +99,7 @@ class World:
         _check_range("ROWS", self.rows, *ROWS)
         _check_range("MONTHS", self.months, *MONTHS)
         _check_range("SEED", self.seed, 0, 2**32 - 1)
-        if self.scenario not in {"none", "season"}:
+        if self.scenario not in STEADY:
             _check_range("ONSET", self.onset, 1, self.months)
         if self.kind not in {None, *KINDS}:
             raise UserError(f"KIND={self.kind}: name one of {', '.join(KINDS)}")
@@ -112,7 +113,7 @@ class World:
 
     def story(self) -> str:
         """What happens, in a sentence without its full stop."""
-        if self.scenario in {"none", "season"}:
+        if self.scenario in STEADY:
             return STORIES[self.scenario]
         told = (
             STORIES[self.kind or KINDS[0]] if self.scenario == "broken" else STORIES[self.scenario]

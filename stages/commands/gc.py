@@ -6,7 +6,6 @@ candidates that never were registered; what data/memory remembers.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
@@ -17,31 +16,38 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from stages.commands import restore
-from stages.registry import cli, connection, dvc, evidence, ledger, moves, store
-from stages.shared import errors, files
+from stages.registry import birthplace, cli, connection, dvc, evidence, ledger, moves, store
+from stages.shared import dvc_files, errors, files
 from stages.shared.errors import UserError
+from stages.shared.identifiers import Address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 
-def kept_addresses(events: Sequence[ledger.Event]) -> list[str]:
+def kept_addresses(events: Sequence[ledger.Event]) -> list[Address]:
     """What `make restore` would look for in DVC's cache, whichever event names it."""
-    named = [event.evidence.get("files", {}).values() for event in events]
-    return sorted({md5 for addresses in named for md5 in addresses})
+    named = [evidence.addresses_in(event.evidence.get("files")) for event in events]
+    return sorted({md5 for addresses in named for md5 in addresses.values()})
 
 
 def main() -> None:
     """Free what may go, and say how much that was."""
     cli.parser("free disk").parse_args()
+    dvc_files.check()  # of what a damaged file does not name, DVC would take all away
     now = moves.gather()  # refuses where the ledger cannot be relied on
     cache = restore.cache_folder()
-    folders = [cache, files.MEMORY, *_artifacts()]
+    folders = [files.MEMORY, *_artifacts()]
+    if own := is_own(cache):
+        folders.append(cache)
     before = sum(map(size, folders))
-    _collect_cache(cache, kept_addresses(now.events))
+    if own:
+        _collect_cache(cache, kept_addresses(now.events))
+    else:
+        print(f"gc: DVC's cache is outside of this clone, others may need it: {cache} stays")
     runs = _delete_runs(_kept_digests(now.events))
-    shutil.rmtree(files.MEMORY, ignore_errors=True)
+    files.remove(files.ROOT, "data", "memory")
     freed = before - sum(map(size, folders))
     print(f"gc: {freed / 1e6:.1f} MB are free; {runs} MLflow run{'s' * (runs != 1)} deleted")
 
@@ -51,13 +57,19 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def is_own(cache: Path) -> bool:
+    """Whether all that DVC deletes from lies in this clone, whatever its folders link to."""
+    home = files.home().resolve()
+    return all(path.resolve().is_relative_to(home) for path in (cache, cache / "files" / "md5"))
+
+
 def _artifacts() -> list[Path]:
-    """MLflow's files, where they lie on this disk."""
-    local = connection.database()
-    return [local.parent / "artifacts"] if local else []
+    """MLflow's files, where they are this clone's own."""
+    place = connection.artifacts()
+    return [place] if place and connection.is_own() else []
 
 
-def _collect_cache(cache: Path, keep: Iterable[str]) -> None:
+def _collect_cache(cache: Path, keep: Iterable[Address]) -> None:
     """Let DVC collect its cache, as if a second project with the same cache needed ``keep``."""
     there = [md5 for md5 in keep if restore.address(cache, md5).is_file()]
     # Every commit's files stay: an older data/raw.dvc may be the only way back to its months.
@@ -69,7 +81,7 @@ def _collect_cache(cache: Path, keep: Iterable[str]) -> None:
         dvc.run(files.home(), *collect)
 
 
-def _project(folder: Path, cache: Path, addresses: Iterable[str]) -> None:
+def _project(folder: Path, cache: Path, addresses: Iterable[Address]) -> None:
     """A project of DVC's that needs ``addresses``; DVC looks for experiments in its git, too."""
     git = ["git", "-c", "user.name=gc", "-c", "user.email=gc@localhost"]
     commit = ["commit", "--quiet", "--no-gpg-sign", "--allow-empty", "--message=gc"]
@@ -95,7 +107,7 @@ def _delete_runs(keep: Collection[str]) -> int:
     from mlflow.entities import ViewType
 
     # Of a shared registry other people's candidates are not ours to judge.
-    if connection.database() is None or not connection.exists():
+    if not connection.is_own() or not connection.exists():
         return 0
     with connection.asking() as client:
         ours: dict[str, Any] = {"experiment_ids": [store.experiment()]}
@@ -124,9 +136,20 @@ def _delete_files(client: MlflowClient, run: Run) -> bool:
     return _delete(run.info.artifact_uri) or found
 
 
+def _is_ours(place: str | None) -> bool:
+    """Whether a place lies in the folder of the registry's own artifacts, links followed."""
+    path, own = birthplace.path_of(place or ""), connection.artifacts()
+    if path is None or own is None:
+        return False
+    home = own.resolve()
+    return path.resolve().is_relative_to(home) and path.resolve() != home
+
+
 def _delete(place: str | None) -> bool:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+    if not _is_ours(place):
+        return False
     repository: Any = get_artifact_repository(place or "")
     if not repository.list_artifacts():
         return False

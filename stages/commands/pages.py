@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from stages.registry import cli, connection
+from stages.registry import birthplace, cli, connection
 from stages.shared import errors
 from stages.shared.errors import UserError
 
@@ -21,10 +21,11 @@ def main() -> None:
         return
     if not local.is_file():
         raise UserError("there is no registry yet: type `make run`")
+    connection.settle()
     print(f"MLflow's pages: http://127.0.0.1:{port} (Ctrl-C ends them)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
     where = ["--backend-store-uri", connection.uri()]
-    root = ["--default-artifact-root", (local.parent / "artifacts").as_uri()]
+    root = ["--default-artifact-root", (local.parent / birthplace.ARTIFACTS).as_uri()]
     os.execv(sys.executable, [*command, *where, *root])  # noqa: S606 - no shell is the point
 
 

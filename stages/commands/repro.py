@@ -7,13 +7,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ruamel.yaml import YAML
-
-from stages.shared import errors, files, words
+from stages.shared import dvc_files, errors, files, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from stages.shared.dvc_files import Entry
 
 STAGES = ("ingest", "drift", "train", "evaluate", "compare", "promote")
 
@@ -46,12 +45,12 @@ def outcomes(lines: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def why(stage: str, before: dict[str, Any], after: dict[str, Any]) -> str:
+def why(stage: str, before: dict[str, Entry], after: dict[str, Entry]) -> str:
     """Why DVC ran a stage: what differs between its entries in dvc.lock.
 
     Args:
         stage: its name.
-        before: the ``stages`` of dvc.lock before the run.
+        before: the stages of dvc.lock before the run.
         after: the same after the run.
     """
     old, new = before.get(stage), after.get(stage)
@@ -59,8 +58,8 @@ def why(stage: str, before: dict[str, Any], after: dict[str, Any]) -> str:
         return "never ran before"
     if new is None:
         return "its entry in dvc.lock is gone"
-    changed = ["its command"] if old.get("cmd") != new.get("cmd") else []
-    changed += _changed(_hashes(old, "deps"), _hashes(new, "deps"))
+    changed = ["its command"] if old.command != new.command else []
+    changed += _changed(old.reads, new.reads)
     changed += _changed(_parameters(old), _parameters(new))
     if not changed:
         return "what it wrote was missing or changed"
@@ -71,13 +70,9 @@ def why(stage: str, before: dict[str, Any], after: dict[str, Any]) -> str:
     return f"changed: {', '.join(rest + code)}"
 
 
-def _hashes(entry: dict[str, Any], kind: str) -> dict[str, Any]:
-    return {item["path"]: item.get("md5") for item in entry.get(kind, [])}
-
-
-def _parameters(entry: dict[str, Any]) -> dict[str, Any]:
+def _parameters(entry: Entry) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for section, values in entry.get("params", {}).get("params.yaml", {}).items():
+    for section, values in entry.parameters.get("params.yaml", {}).items():
         keys = values.items() if isinstance(values, dict) else [("", values)]
         flat |= {f"{section}.{key}".rstrip("."): value for key, value in keys}
     return flat
@@ -95,7 +90,7 @@ def unchanged(stage: str) -> str:
 
 
 def rows(
-    found: dict[str, str], before: dict[str, Any], after: dict[str, Any]
+    found: dict[str, str], before: dict[str, Entry], after: dict[str, Entry]
 ) -> list[tuple[str, str, str]]:
     """The table: stage, what became of it, why. What DVC did not speak of was not reached."""
     table = []
@@ -109,15 +104,6 @@ def rows(
         }.get(outcome) or why(stage, before, after)
         table.append((stage, outcome, reason))
     return table
-
-
-def read_lock(path: Path) -> dict[str, Any]:
-    """The ``stages`` of a dvc.lock; empty if there is none."""
-    if not path.is_file():
-        return {}
-    lock = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
-    stages: dict[str, Any] = lock.get("stages", {})
-    return stages
 
 
 def run_dvc(arguments: list[str]) -> tuple[int, list[str]]:
@@ -135,13 +121,16 @@ def run_dvc(arguments: list[str]) -> tuple[int, list[str]]:
 
 
 def main() -> None:
-    """Run DVC, then print the table."""
-    before = read_lock(files.LOCK)
+    """Mend what a kill left, run DVC, then print the table."""
+    for done in dvc_files.mend():
+        print(f"repro: {done}", flush=True)
+    dvc_files.check()
+    before = dvc_files.lock()
     status, lines = run_dvc(sys.argv[1:])
     words.table(
         "dvc repro",
         ("stage", "", "why"),
-        rows(outcomes(lines), before, read_lock(files.LOCK)),
+        rows(outcomes(lines), before, dvc_files.lock()),
     )
     if status:
         raise SystemExit(1)

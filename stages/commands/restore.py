@@ -18,6 +18,7 @@ from typing import Any
 from stages.registry import cli, dvc, evidence, ledger, ledger_copy, moves, runs, store
 from stages.shared import candidate, errors, files, params
 from stages.shared.errors import UserError
+from stages.shared.identifiers import Address
 
 
 def wanted(events: Sequence[ledger.Event]) -> dict[int, str]:
@@ -225,28 +226,34 @@ def _kept_by_digest() -> list[Path]:
 
 
 def _fill(root: Path, addresses: Mapping[str, str]) -> None:
-    """Copy what DVC keeps at ``addresses`` under ``root``; what it has lost is left out."""
-    cache = cache_folder() if addresses else root
-    for path, md5 in addresses.items():
+    """Copy what DVC keeps at ``addresses`` under ``root``; what it has lost is left out.
+
+    So is what no stage of ours wrote: a path that leads elsewhere, an address that is none.
+    """
+    named = evidence.addresses_in(addresses)
+    cache = cache_folder() if named else root
+    for path, md5 in named.items():
         for below, source in contents(cache, md5).items():
-            target = root / path / below
+            target = files.inside(root, path, *filter(None, [below]))
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_file():
                 shutil.copyfile(source, target)
 
 
-def contents(cache: Path, md5: str) -> dict[str, Path]:
+def contents(cache: Path, md5: Address) -> dict[str, Path]:
     """The files behind an address of DVC's: path below it -> object in the cache."""
     if not md5.endswith(".dir"):
         return {"": address(cache, md5)}
     try:
         listed = json.loads(address(cache, md5).read_bytes())
-    except (OSError, ValueError):
+        named = {entry["relpath"]: entry["md5"] for entry in listed}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return {entry["relpath"]: address(cache, entry["md5"]) for entry in listed}
+    found = evidence.addresses_in(named)
+    return {path: address(cache, each) for path, each in found.items()}
 
 
-def address(cache: Path, md5: str) -> Path:
+def address(cache: Path, md5: Address) -> Path:
     """Where DVC keeps an object."""
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 

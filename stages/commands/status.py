@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.registry import evidence, ledger, ledger_copy, store
-from stages.shared import errors, files, months, params, words
+from stages.shared import dvc_files, errors, files, months, params, words
 from stages.shared.errors import UserError
 
 COMPARE_AGAIN = "dvc repro --force --single-item compare && make repro"
@@ -18,7 +18,8 @@ class Facts:
     """All that is known; what is not there yet is empty or None.
 
     ``events`` are the registry's, or the copy's where the registry has lost them or does not
-    answer; ``trouble`` says why. ``next_month`` is how the next month arrives.
+    answer; ``trouble`` says why. ``next_month`` is how the next month arrives; ``damaged`` is the
+    first of DVC's files that is not whole.
     """
 
     drift: dict[str, Any]
@@ -29,6 +30,7 @@ class Facts:
     registered: Mapping[int, store.Version]
     trouble: str | None
     next_month: str
+    damaged: dvc_files.DamagedError | None = None
 
     @property
     def from_copy(self) -> bool:
@@ -90,6 +92,7 @@ class Facts:
 def rows(facts: Facts) -> list[tuple[str, str]]:
     """The table: what, and how it stands."""
     return [
+        *([("files", str(facts.damaged))] if facts.damaged else []),
         *_data(facts.drift),
         *_candidate(facts),
         *_production(facts),
@@ -201,6 +204,8 @@ def _registry(facts: Facts) -> Iterator[tuple[str, str]]:
 
 def next_step(facts: Facts) -> str:
     """The one thing to do now."""
+    if facts.damaged:
+        return facts.damaged.remedy
     return _mend(facts) or _go_on(facts)
 
 
@@ -280,7 +285,17 @@ def gather() -> Facts:
         registered=registered,
         trouble=trouble,
         next_month=next_month,
+        damaged=_damaged(),
     )
+
+
+def _damaged() -> dvc_files.DamagedError | None:
+    """The first of DVC's files that is not whole."""
+    try:
+        dvc_files.check()
+    except dvc_files.DamagedError as damaged:
+        return damaged
+    return None
 
 
 def main() -> None:

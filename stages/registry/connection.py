@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.registry import birthplace
 from stages.shared import files
 from stages.shared.errors import UserError
 
@@ -42,6 +44,29 @@ def database() -> Path | None:
     """The SQLite file, None for a server."""
     path = uri().removeprefix(_LOCAL).partition("?")[0]
     return Path(path) if uri().startswith(_LOCAL) else None
+
+
+def artifacts() -> Path | None:
+    """Where a registry in an SQLite file has its artifacts, None for a server."""
+    local = database()
+    return local.parent / birthplace.ARTIFACTS if local else None
+
+
+def is_own() -> bool:
+    """Whether the registry is this clone's own: a file in it, which no other clone writes to."""
+    local = database()
+    return local is not None and local.resolve().is_relative_to(files.home().resolve())
+
+
+def settle() -> None:
+    """Put the addresses of a registry right that was moved or copied, before MLflow opens it."""
+    local = database()
+    for old in birthplace.settle(local, files.home()) if local else []:
+        print(
+            f"registry: it was moved or copied from {old}: its addresses are put right",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def exists() -> bool:
@@ -115,4 +140,5 @@ def _client(address: str) -> MlflowClient:
     local = database()
     if local is not None:
         local.parent.mkdir(parents=True, exist_ok=True)
+        settle()
     return MlflowClient(address, address)

@@ -18,7 +18,9 @@ def run(where: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()]
-        why = next(iter(lines), f"exit status {done.returncode}")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        # What DVC did not expect it ends with a traceback, whose last line says what it was.
+        named = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        why = next(iter([*named, *reversed(lines)]), f"exit status {done.returncode}")
         raise UserError(f"`dvc {' '.join(arguments)}` failed: {why}")
     return done.stdout

@@ -6,15 +6,15 @@ cache. The evidence that goes into the ledger is small: figures, digests, and DV
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from stages.shared import candidate, files
+from stages.shared import candidate, dvc_files, files, identifiers
 from stages.shared.errors import UserError
+from stages.shared.identifiers import Address
 
 # The stages whose outputs tell all about a candidate, but for the rows that it learned from.
 STAGES = ("train", "evaluate", "compare")
@@ -94,25 +94,38 @@ def gather(case: Case) -> dict[str, Any]:
     return found
 
 
-def addresses(of: Iterable[str] = STAGES) -> dict[str, str]:
+def addresses(of: Iterable[str] = STAGES) -> dict[str, Address]:
     """Where DVC keeps what the stages ``of`` wrote: path -> MD5, from dvc.lock.
 
     While `promote` runs, dvc.lock holds the entries of the stages before it.
+
+    Raises:
+        UserError: dvc.lock is not whole.
     """
-    if not files.LOCK.is_file():
-        return {}
-    lock = YAML(typ="safe", pure=True).load(files.LOCK.read_text(encoding="utf-8")) or {}
-    stages = lock.get("stages", {})
-    outputs = [out for name in of for out in stages.get(name, {}).get("outs", [])]
-    return {out["path"]: out["md5"] for out in outputs if "md5" in out}
+    known = dvc_files.lock()
+    entries = [known[name] for name in of if name in known]
+    return {path: md5 for entry in entries for path, md5 in entry.writes.items()}
 
 
-def addresses_of(digest: str) -> dict[str, str]:
+def addresses_in(found: object) -> dict[str, Address]:
+    """The same from a ledger's event or from DVC's cache, which may say anything.
+
+    What is not a path inside of the clone, or not an address, is left out.
+    """
+    named = {}
+    for path, md5 in found.items() if isinstance(found, Mapping) else ():
+        with suppress(ValueError):
+            named[dvc_files.inner_path(path)] = identifiers.address(md5)
+    return named
+
+
+def addresses_of(digest: str) -> dict[str, Address]:
     """The same, if the workspace's candidate is ``digest``; empty if it is another or gone."""
     try:
-        return addresses() if candidate.digest(files.CANDIDATE) == digest else {}
+        found = candidate.digest(files.CANDIDATE)
     except UserError:
         return {}
+    return addresses() if found == digest else {}
 
 
 def _under(root: Path, path: Path) -> Path:

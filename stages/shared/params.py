@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.shared import files
+from stages.shared import dvc_files, files
 from stages.shared.contract import Feature
 from stages.shared.errors import UserError
 
@@ -169,7 +169,10 @@ def read(path: Path | None = None) -> dict[str, Any]:
     """
     path = path or files.PARAMS
     try:
-        found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if dvc_files.has_markers(text):
+            raise dvc_files.DamagedError(path, "conflict", dvc_files.remedy(path, "conflict"))
+        found = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise UserError(f"{files.relative(path)} is missing: take it back from git") from None
     except (YAMLError, UnicodeDecodeError) as error:
