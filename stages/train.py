@@ -231,8 +231,9 @@ def best_f1_threshold(churned: NDArray[np.int8], scores: NDArray[np.float64]) ->
     f1 = np.divide(
         2 * precision[:-1] * recall[:-1], total, out=np.zeros_like(total), where=total > 0
     )
-    steps = 10**THRESHOLD_DIGITS
-    best = math.floor(float(thresholds[int(f1.argmax())]) * steps)
+    steps: int = 10**THRESHOLD_DIGITS
+    chosen = float(thresholds[int(f1.argmax())])
+    best = math.floor(chosen * steps)
     return max(best - 0.5, 0.5) / steps
 
 
