@@ -149,9 +149,10 @@ def _by_gain(found: Gain, p: Compare) -> Decision:
 def _rows_needed(rows: int, arm: float, room: float) -> int | None:
     if room <= 0:
         return None
-    exact = rows * (arm / room) ** 2 + 1
-    step: int = 10 ** max(0, math.floor(math.log10(exact)) - 1)
-    return math.ceil(exact / step) * step  # two digits: it is no better known
+    ratio = arm / room
+    exact = math.ceil(rows * ratio * ratio) + 1
+    step: int = 10 ** max(0, len(str(exact)) - 2)
+    return -(-exact // step) * step  # two digits, upwards: it is no better known
 
 
 def least_gain_shown(found: Gain, p: Compare) -> float:

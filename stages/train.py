@@ -6,6 +6,7 @@ golden rows). Decides nothing. Equal rows and parameters give equal bytes, on an
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +60,8 @@ TREES = {"hist_gradient_boosting", "random_forest"}
 FOLDS = 5
 # More rows than these tell the threshold no better, and five more trainings on millions are dear.
 THRESHOLD_ROWS = 50_000
+THRESHOLD_DIGITS = 6
+LEARNED, LEARNED_DIGITS = ("coef_", "intercept_", "_baseline_prediction"), 6
 GOLDEN_ROWS, GOLDEN_FROM = 25, 10_000
 # A one-hot column each: what is rarer than this is one column together.
 MOST_CATEGORIES = 40
@@ -171,7 +174,19 @@ def fit(
     """Fit the pipeline; see `train` for the arguments."""
     with threadpool_limits(1):  # sums over threads differ in their last bits
         fitted: Pipeline = pipeline(features, p).fit(frame, churned)
+    _round_learned(fitted.named_steps["estimator"])
     return fitted
+
+
+def _round_learned(estimator: BaseEstimator) -> None:
+    """Round what was learned by BLAS or by logarithms, which differ from CPU to CPU.
+
+    Of trees that is the logit from which boosting starts: their leaves are quotients of sums of
+    numbers of 32 bits, in one order, and hide the last bits of 64.
+    """
+    for name in LEARNED:
+        if hasattr(estimator, name):
+            setattr(estimator, name, getattr(estimator, name).round(LEARNED_DIGITS))
 
 
 def decision_threshold(
@@ -187,7 +202,7 @@ def decision_threshold(
     trained without its customer. Too few customers of a class for that: 0.5.
 
     Returns:
-        A threshold in (0, 1].
+        A threshold in (0, 1).
     """
     if len(churned) > THRESHOLD_ROWS:
         drawn = np.sort(
@@ -202,17 +217,24 @@ def decision_threshold(
     scores = cross_val_predict(
         model, frame, churned, groups=groups, cv=folds, method="predict_proba"
     )[:, 1]
-    return best_f1_threshold(churned, scores)
+    return best_f1_threshold(churned, files.rounded_scores(scores))
 
 
 def best_f1_threshold(churned: NDArray[np.int8], scores: NDArray[np.float64]) -> float:
-    """The smallest score at and above which answering "churn" gives the best F1."""
+    """Just below the smallest score at and above which answering "churn" gives the best F1.
+
+    Between two numbers of six digits: a share like 0.25, which trees often answer, lies on neither
+    side of it by its last bit.
+    """
     precision, recall, thresholds = precision_recall_curve(churned, scores)
     total = precision[:-1] + recall[:-1]
     f1 = np.divide(
         2 * precision[:-1] * recall[:-1], total, out=np.zeros_like(total), where=total > 0
     )
-    return float(np.clip(thresholds[int(f1.argmax())], 1e-6, 1.0))
+    steps: int = 10**THRESHOLD_DIGITS
+    chosen = float(thresholds[int(f1.argmax())])
+    best = math.floor(chosen * steps)
+    return max(best - 0.5, 0.5) / steps
 
 
 def golden_rows(
@@ -290,7 +312,7 @@ def main() -> None:
         "digest": digest,
         "window": chosen,
         "estimator": p.estimator,
-        "decision_threshold": files.rounded(threshold),
+        "decision_threshold": threshold,
     }
     files.write_json(files.REPORTS / "train.json", report)
     print(f"train: candidate {digest[:12]}, says churn from a probability of {threshold:.3f} on")

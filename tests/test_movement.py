@@ -199,3 +199,23 @@ def test_a_column_that_is_there_twice_counts_as_one() -> None:
     one, many = (movement.measure(side[0], side[1], 1) for side in (level, twice))
     assert 0.001 < one.p_values[0] < 0.5
     assert many.p_values == pytest.approx(np.full(20, one.p_values[0]), abs=0.02)
+
+
+def test_p_values_do_not_depend_on_which_eigenvectors_lapack_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their signs, and any of those of equal eigenvalues, differ from processor to processor."""
+    rng = np.random.default_rng(5)
+    parts = rng.standard_normal((2000, 6))
+    values = np.column_stack([parts, parts > 0, parts <= 0])
+    who = np.arange(1000)
+    before, now = movement.Rows(values[:1000], who), movement.Rows(values[1000:], who)
+    first = movement.measure(before, now, seed=1).p_values
+    eigh = np.linalg.eigh
+
+    def others(matrix: Floats) -> tuple[Floats, Floats]:
+        found, vectors = eigh(matrix)
+        return found, vectors * rng.choice([-1.0, 1.0], len(found))
+
+    monkeypatch.setattr(np.linalg, "eigh", others)
+    assert (movement.measure(before, now, seed=1).p_values == first).all()

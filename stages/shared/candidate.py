@@ -66,7 +66,7 @@ class Candidate:
 def churn_probability(model: BaseEstimator, frame: pd.DataFrame) -> NDArray[np.float64]:
     """Probability of the positive class (the label's 1); shape (n,)."""
     of_both: NDArray[np.float64] = model.predict_proba(frame)
-    return of_both[:, list(model.classes_).index(1)]
+    return files.rounded_scores(of_both[:, list(model.classes_).index(1)])
 
 
 def digest(folder: Path) -> str:

@@ -112,12 +112,10 @@ def _without_values(
     if feature.type != "number":
         return None
     before, now = reference.isna().mean(), current.isna().mean()
-    moved = abs(float(now - before))
+    moved = files.rounded(abs(now - before))
     if before < 1 and now < 1 and moved < MISSING_THRESHOLD:
         return None
-    return Distance(
-        "missing share", files.rounded(moved), MISSING_THRESHOLD, moved >= MISSING_THRESHOLD
-    )
+    return Distance("missing share", moved, MISSING_THRESHOLD, moved >= MISSING_THRESHOLD)
 
 
 def _prepared(
@@ -165,7 +163,11 @@ def _evidently(
     value = float(result.drift_score)
     if not math.isfinite(value):  # no distance is no evidence
         return Distance(f"{method}, without a result", None, threshold, drifted=False)
-    return Distance(method, files.rounded(value), threshold, bool(result.drifted))
+    said = files.rounded(value)
+    # Evidently decides by all digits. A distance has drifted from the threshold on, a p-value
+    # below it: which of them it is, its own decision tells.
+    from_there_on = (value >= threshold) == bool(result.drifted)
+    return Distance(method, said, threshold, (said >= threshold) == from_there_on)
 
 
 def _report(

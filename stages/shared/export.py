@@ -84,11 +84,12 @@ def _linear(model: Pipeline) -> tuple[Plan, None]:
             here = weights[: len(scale.scale_)] / scale.scale_
             weights = weights[len(here) :]
             coefficients += here.tolist()
-            intercept -= float(here @ scale.mean_)
+            # No product of vectors: it adds in the processor's own order.
+            intercept -= float((here * scale.mean_).sum())
             continue
         nothing = part.transform(_frame(names, kind, {}))
         here, weights = weights[: nothing.shape[1]], weights[nothing.shape[1] :]
-        base = float((nothing @ here)[0])
+        base = float((nothing[0] * here).sum())
         intercept += base
         for position in range(len(names)):
             codes = _ask(part, kind, names, position, _weighed(here, base))
@@ -139,7 +140,7 @@ def _column(position: int) -> Callable[[Floats], Floats]:
 
 
 def _weighed(weights: Floats, base: float) -> Callable[[Floats], Floats]:
-    return lambda rows: rows @ weights - base
+    return lambda rows: (rows * weights).sum(axis=1) - base
 
 
 def _frame(names: Sequence[str], kind: str, values: dict[str, list[Any]]) -> pd.DataFrame:

@@ -9,9 +9,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.shared.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +33,8 @@ CANDIDATE = ROOT / "models" / "candidate"
 REPORTS = ROOT / "reports"
 PLOTS = REPORTS / "plots"
 DRIFT_HTML = REPORTS / "drift.html"
+
+SCORE_DIGITS = 10  # of a probability: far beyond what it means, far above what processors differ by
 
 
 def home() -> Path:
@@ -151,5 +159,17 @@ def key(*parts: object) -> str:
 
 
 def rounded(value: float, digits: int = 6) -> float:
-    """``value`` as reports give it: without the last bits, which differ from CPU to CPU."""
+    """``value`` as reports give it: without the last bits, which differ from CPU to CPU.
+
+    What decides something is rounded first, so that the report and the decision agree.
+    """
     return round(float(value), digits) + 0.0  # + 0.0: no "-0.0"
+
+
+def rounded_scores(probabilities: Floats) -> Floats:
+    """Probabilities without their last bits, before they are ranked, averaged or kept; same shape.
+
+    The exponential behind them has several versions in numpy, in the C library and in BLAS, one
+    for each kind of processor. They differ in the last bit, and so would the ties among scores.
+    """
+    return probabilities.round(SCORE_DIGITS)

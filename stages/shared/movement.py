@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 # Of the largest of all statistics under "nothing moved": a p-value of 0.01 is known to 0.001.
 DRAWS = 10_000
+EFFECT_DIGITS = 6  # rounded before anything is decided by them, as reports give them
+# What is left of an eigenvalue that is zero: columns that say the same give many of them.
+NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def measure(before: Rows, now: Rows, seed: int) -> Movement:
     influence = _influence(before, now)
     scores = _scores(difference, influence, before.values, now.values)
     moved = np.divide(difference, spread, out=np.zeros_like(difference), where=spread > 0)
-    return Movement(moved, _adjusted(scores, influence, seed))
+    return Movement(moved.round(EFFECT_DIGITS), _adjusted(scores, influence, seed))
 
 
 def _influence(before: Rows, now: Rows) -> Floats:
@@ -98,6 +101,18 @@ def _scores(difference: Floats, influence: Floats, before: Floats, now: Floats) 
     return found
 
 
+def _root(correlations: Floats) -> Floats:
+    """The symmetric square root: of all roots the one that no choice of eigenvectors changes.
+
+    Eigenvectors of equal eigenvalues, and the signs of all, are whatever the processor's LAPACK
+    makes them; draws by another root would be other draws, and give other p-values.
+    """
+    values, vectors = np.linalg.eigh(correlations)
+    lengths = np.sqrt(np.where(values > NOTHING, values, 0.0))
+    found: Floats = (vectors * lengths) @ vectors.T
+    return found
+
+
 def _adjusted(scores: Floats, influence: Floats, seed: int) -> Floats:
     """For each score, how often the largest of all would be as large if nothing moved."""
     length = np.sqrt(np.square(influence).sum(axis=0))
@@ -105,9 +120,8 @@ def _adjusted(scores: Floats, influence: Floats, seed: int) -> Floats:
     if not alive.any():
         return np.ones_like(scores)
     unit = influence[:, alive] / length[alive]
-    values, vectors = np.linalg.eigh(unit.T @ unit)  # their correlations
-    root = vectors * np.sqrt(np.clip(values, 0, None))
-    drawn = np.random.default_rng(seed).standard_normal((DRAWS, len(root))) @ root.T
+    drawn = np.random.default_rng(seed).standard_normal((DRAWS, int(alive.sum())))
+    drawn = drawn @ _root(unit.T @ unit)  # as correlated as they are
     largest = np.sort(np.abs(drawn).max(axis=1))
     reached = DRAWS - np.searchsorted(largest, np.abs(scores), side="left")
     found: Floats = np.where(scores == 0, 1.0, (reached + 1) / (DRAWS + 1))

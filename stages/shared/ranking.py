@@ -50,16 +50,18 @@ def auc(churned: Labels, scores: Floats, weights: Floats | None = None) -> float
     positive, negative = _of_classes(churned, weights)
     pairs = positive.sum() * negative.sum()
     below = _below(scores, negative)
-    return float(positive @ below / pairs) if pairs else float("nan")
+    return float((positive * below).sum() / pairs) if pairs else float("nan")
 
 
 def auc_estimate(churned: Labels, scores: Floats) -> Estimate:
     """The AUC with what each row adds to its error; both classes must be there."""
     positive, negative = _of_classes(churned, None)
     ours, theirs = positive.sum(), negative.sum()
-    above = _below(-scores, positive)
-    placements = positive * _below(scores, negative) / theirs + negative * above / ours
-    value = float(positive @ placements / ours)
+    below, above = _below(scores, negative), _below(-scores, positive)
+    placements = positive * below / theirs + negative * above / ours
+    # Of whole and half pairs, whose sum is exact: a product of vectors adds in the processor's own
+    # order.
+    value = float((positive * below).sum() / (ours * theirs))
     off = placements - value
     return Estimate(value, positive * off / ours + negative * off / theirs)
 

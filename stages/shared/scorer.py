@@ -18,6 +18,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
+from stages.shared import files
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -75,7 +77,7 @@ class Scorer:
             for half, scorer in ((first, self.of_second), (~first, self.of_first)):
                 if half.any():
                     found[half] = scorer.predict_proba(rows[half])[:, 1]
-        return found
+        return files.rounded_scores(found)
 
 
 def fit(coded: dict[str, Floats], churned: Labels, first: Halves, seed: int) -> Scorer | None:
