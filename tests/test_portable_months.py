@@ -28,7 +28,9 @@ def months(root: Path, played: Any) -> list[dict[str, str]]:
         clone.run(sys.executable, "-m", "data.cdnow", step, **played)
         clone.run("dvc", "repro", "--quiet", **played)
         reports = sorted((root / "reports").rglob("*.json"))
-        left.append({str(p.relative_to(root)): p.read_text() for p in [root / "dvc.lock", *reports]})
+        left.append(
+            {str(p.relative_to(root)): p.read_text() for p in [root / "dvc.lock", *reports]}
+        )
     return left
 
 
