@@ -42,6 +42,11 @@ ROWS: list[dict[str, Any]] = [
     {"recency": 60.0, "plan": "NA", "paperless": True},
 ]
 CHURNED = [0, 1, 0, 1, 0, 1]
+# How C makes one candidate of an estimator another than the next.
+SIZES: dict[str, Callable[[float], dict[str, float]]] = {
+    "logistic_regression": lambda c: {"C": c},
+    "random_forest": lambda c: {"n_estimators": int(20 * c), "min_samples_leaf": 1},
+}
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,18 @@ class Clone:
 
     root: Path
 
-    def candidate(self, c: float = 1.0, months: tuple[str, ...] = ("1997-04", "1997-05")) -> str:
+    def candidate(
+        self,
+        c: float = 1.0,
+        months: tuple[str, ...] = ("1997-04", "1997-05"),
+        estimator: str = "logistic_regression",
+    ) -> str:
         """Train a tiny model into models/candidate and return its digest."""
         features = contract.from_dict(FEATURES)
         frame = contract.to_frame(contract.to_table(ROWS, features), features)
+        size = SIZES[estimator](c)
         p = params.parse(
-            params.Train,
-            "train",
-            {"estimator": "logistic_regression", "seed": 1, "logistic_regression": {"C": c}},
+            params.Train, "train", {"estimator": estimator, "seed": 1, estimator: size}
         )
         model = train.pipeline(features, p).fit(frame, np.array(CHURNED))
         card = {
@@ -66,8 +75,8 @@ class Clone:
             "features": FEATURES,
             "window": list(months),
             "split": {"method": "hash", "salt": "churn", "holdout_share": 0.3},
-            "estimator": "logistic_regression",
-            "hyperparameters": {"C": c},
+            "estimator": estimator,
+            "hyperparameters": size,
             "decision_threshold": 0.5,
             "seed": 1,
             "rows": len(ROWS),
@@ -165,6 +174,24 @@ def make(root: Path, *, code: bool = False) -> Clone:
     (root / "params.yaml").write_text(parameters())
     clone = Clone(root)
     clone.new_registry()
+    return clone
+
+
+def serving(root: Path, made: Path) -> Clone:
+    """A clone that can serve what was promoted in the one at ``made``."""
+    clone = make(root, code=True)
+    for name in ("models", "mlflow"):
+        shutil.copytree(made / name, root / name, dirs_exist_ok=True)
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("page", "serve"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+    yaml, path = YAML(), root / "params.yaml"
+    values = yaml.load(path)
+    values["data"] = {
+        "id": "customer_id", "label": "churned", "label_delay": 3, "features": FEATURES,
+    }  # fmt: skip
+    values["serve"]["interval_seconds"] = 0.2
+    yaml.dump(values, path)
     return clone
 
 
@@ -285,7 +312,7 @@ class Shop:
 
 
 @cache
-def promoted(versions: int) -> Path:
+def promoted(versions: int, estimator: str = "logistic_regression") -> Path:
     """A clone in which so many candidates were promoted, one after the other."""
     root = Path(tempfile.mkdtemp()) / "clone"
     atexit.register(shutil.rmtree, root.parent, ignore_errors=True)
@@ -294,7 +321,7 @@ def promoted(versions: int) -> Path:
         enter(clone, patch)
         patch.setattr(sys, "argv", ["promote"])
         for n in range(versions):
-            clone.reports(clone.candidate(1.0 + n), n or None)
+            clone.reports(clone.candidate(1.0 + n, estimator=estimator), n or None)
             promote.main()
     return root
 

@@ -23,7 +23,6 @@ import pytest
 import registry_fixtures
 from ports import free_port
 from registry_fixtures import FEATURES, Clone
-from ruamel.yaml import YAML
 
 from stages.registry import store
 from stages.shared import candidate, contract, files, servable
@@ -118,21 +117,8 @@ class Server:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone with three promoted versions; the third is in production."""
-    clone = registry_fixtures.make(tmp_path_factory.mktemp("server") / "clone", code=True)
-    made = registry_fixtures.promoted(3)
-    for name in ("models", "mlflow"):
-        shutil.copytree(made / name, clone.root / name, dirs_exist_ok=True)
-    ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("page", "serve"):
-        shutil.copytree(registry_fixtures.ROOT / name, clone.root / name, ignore=ignored)
-    yaml, path = YAML(), clone.root / "params.yaml"
-    values = yaml.load(path)
-    values["data"] = {
-        "id": "customer_id", "label": "churned", "label_delay": 3, "features": FEATURES,
-    }  # fmt: skip
-    values["serve"]["interval_seconds"] = 0.2
-    yaml.dump(values, path)
-    return clone
+    root = tmp_path_factory.mktemp("server") / "clone"
+    return registry_fixtures.serving(root, registry_fixtures.promoted(3))
 
 
 @pytest.fixture
