@@ -22,6 +22,7 @@ from contracts import CDNOW
 from ruamel.yaml import YAML
 
 from stages import promote, train
+from stages.commands import rollback
 from stages.registry import connection, store
 from stages.shared import candidate, contract, errors, export, files, params
 
@@ -264,6 +265,15 @@ def call(
         status = int(end.code or 0)
     out, err = capsys.readouterr()
     return Said(status, out, err)
+
+
+def move(version: int) -> None:
+    """Put a version into production, as `make rollback` does, where it is not there already."""
+    if store.production().version == version:
+        return
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()):
+        patch.setattr(sys, "argv", ["rollback", f"--version={version}", "--reason=a test"])
+        rollback.main()
 
 
 class Shop:

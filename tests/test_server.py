@@ -125,9 +125,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def here(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clone]:
     """The clone, in which this process may move the alias; version 3 is in production again."""
     registry_fixtures.enter(clone, monkeypatch)
-    store.point(3)
+    registry_fixtures.move(3)
     yield clone
-    store.point(3)
+    registry_fixtures.move(3)
 
 
 @contextmanager
@@ -205,7 +205,7 @@ def test_thirty_moves_under_load_lose_no_request_and_every_answer_names_its_own_
         workers, memory = server.workers(), []
         for move in range(30):
             version = (1, 3, 2)[move % 3]
-            store.point(version)
+            registry_fixtures.move(version)
             until(partial(server.serves, version), f"version {version} is served")
             memory.append(sum(map(resident, workers)))
         for client in clients:
@@ -235,8 +235,8 @@ def test_the_page_and_what_moves_a_probability_follow_the_model(here: Clone) -> 
 def test_two_moves_within_a_second_end_with_the_second(here: Clone) -> None:
     with running(here) as server:
         until(lambda: server.serves(3), "version 3 is served")
-        store.point(1)
-        store.point(2)
+        registry_fixtures.move(1)
+        registry_fixtures.move(2)
         until(lambda: server.serves(2), "version 2 is served")
 
 
@@ -249,7 +249,7 @@ def test_a_killed_worker_and_a_killed_watcher_come_back(here: Clone) -> None:
         until(lambda: server.serves(3), "version 3 is served")  # and the dead one's figure is gone
         (watcher,) = server.processes("serve.watch")
         os.kill(watcher, signal.SIGKILL)
-        store.point(1)
+        registry_fixtures.move(1)
         until(lambda: server.serves(1), "version 1 is served")
         assert "the watcher ended and is started again" in server.log.read_text()
 
