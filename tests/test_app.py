@@ -61,7 +61,7 @@ def placed(folder: Path) -> Placed:
 
 @pytest.fixture(scope="module")
 def server(folder: Path, placed: Placed) -> Server:
-    return Server(folder, max_body_megabytes=0.1)
+    return Server(folder, max_body=100_000)
 
 
 @pytest.mark.parametrize("way", WAYS)
