@@ -11,7 +11,7 @@ from page import histograms, placing, quality
 from page.facts import Facts
 from stages.commands import status
 from stages.registry import connection, ledger, store
-from stages.shared import candidate, files, params, servable
+from stages.shared import candidate, files, identifiers, months, params, servable
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _events(
 
 
 def _alias(registry: store.Registry) -> str | None:
-    if registry.standing == "moved by hand":
+    if registry.contradicts:
         return f"{store.by_hand(registry)}; {'; '.join(store.remedies(registry))}"
     if registry.standing == "interrupted":
         return "a command was interrupted before the alias had followed the ledger"
@@ -107,15 +107,23 @@ def _runs(renewed: Sequence[str], label_delay: int) -> list[dict[str, Any]]:
             filter_string="attributes.status = 'FINISHED'",
             order_by=["attributes.start_time ASC"],
         )
-        ours = [_run(run) for run in runs if "digest" in run.data.tags]
+        ours = [_run(run) for run in runs if _is_ours(run)]
         return [
             one | {"month": placing.of_window(one["window"], renewed, label_delay)} for one in ours
         ]
     return []
 
 
+def _is_ours(run: Run) -> bool:
+    try:
+        return bool(identifiers.digest(run.data.tags.get("digest")))
+    except ValueError:
+        return False
+
+
 def _run(run: Run) -> dict[str, Any]:
-    window = [month for month in run.data.params.get("window", "").split(", ") if month]
+    named = run.data.params.get("window", "").split(", ")
+    window = [month for month in named if months.is_month(month)]
     return {
         "digest": run.data.tags["digest"],
         "window": window,

@@ -187,4 +187,13 @@ def readiness(
         "registry_names": seen.get("names"),
         "seconds_since_registry": round(time.time() - reached, 1) if reached else None,
         "problem": trouble or seen.get("error") or (absent if silent > patience else None),
+        "code": _code(trouble, seen, is_silent=silent > patience),
     }
+
+
+def _code(trouble: str | None, seen: Mapping[str, Any], *, is_silent: bool) -> str | None:
+    """Of the problem, for programs."""
+    if trouble:
+        return "not_loaded"
+    code: str | None = seen.get("code")
+    return code or ("no_watcher" if is_silent else None)

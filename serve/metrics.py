@@ -147,3 +147,9 @@ class _Watcher:
             "1 while the watcher cannot reach the registry, or not take what production names.",
             float(bool(seen.get("error"))),
         )
+        if seen.get("code"):
+            refused = GaugeMetricFamily(
+                "churn_watcher_problem", "1 for the code of the watcher's problem.", labels=["code"]
+            )
+            refused.add_metric([str(seen["code"])], 1.0)
+            yield refused

@@ -7,7 +7,6 @@ here, the workers go on with the model that they have.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from datetime import UTC, datetime
@@ -15,18 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from serve import place
 from serve.remake import Remaker
-from stages.registry import connection, store
-from stages.shared import candidate, files, params, servable
+from stages.registry import connection, ledger, moves, store
+from stages.shared import candidate, files, identifiers, params, servable
 from stages.shared.contract import from_dict
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from stages.registry.ledger import Event
     from stages.shared.contract import Feature
 
 LONGEST_PAUSE = 30.0  # seconds between two tries to take a model that cannot be taken
+# Codes of what one command mends: a look at the ledger finds out, and no model is fetched for that.
+SETTLED_BY_A_PERSON = {"no_ledger", "moved_by_hand", "deleted", "not_in_ledger", "digest_differs"}
 # Of a registry that hangs: the workers do not wait for it, but nobody learns of its moves.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
@@ -39,7 +41,7 @@ class Watcher:
         self._database = _inode()
         self._refused: tuple[store.Version, float, float] | None = None  # next try, pause
         self._seen: tuple[Any, dict[str, str]] | None = None  # files, and their hashes
-        self._told: str | None = None
+        self._told: tuple[str | None, str | None] = (None, None)  # error, its code
         self._notes: dict[str, Any] = {"failures": 0, "reached": None}
 
     def step(self) -> None:
@@ -49,17 +51,18 @@ class Watcher:
             self._notes |= {"reached": time.time(), "names": version and version.number}
         except Exception as error:
             self._notes["failures"] += 1
-            self._tell(f"the registry cannot be asked: {_line(error)}")
+            self._tell(f"the registry cannot be asked: {_line(error)}", "unreachable")
             return
         if version is None:
-            self._tell("the registry names no production model: type `make run` or `make promote`")
+            none = "the registry names no production model: type `make run` or `make promote`"
+            self._tell(none, "no_production")
         elif self._is_in_place(version):
             self._refused = None
-            self._tell(None)
+            self._tell()
         elif self._is_due(version):
             self._try(version)
         else:
-            self._tell(self._told)
+            self._tell(*self._told)
 
     def is_outdated(self) -> bool:
         """Whether the registry's file is another one now: then only a new process sees it."""
@@ -96,20 +99,24 @@ class Watcher:
         try:
             take(version, self._folder)
         except Exception as error:
+            code = error.code if isinstance(error, UserError) else "defect"
             pause = min(2 * self._refused[2], LONGEST_PAUSE) if self._refused else 1.0
+            if code in SETTLED_BY_A_PERSON:  # who has just done so waits for it
+                pause = 1.0
             self._refused = (version, time.monotonic() + pause, pause)
-            self._tell(f"version {version.number} is not taken: {_line(error)}")
+            self._tell(f"version {version.number} is not taken: {_line(error)}", code)
         else:
             self._refused = None
-            self._tell(None)
+            self._tell()
 
-    def _tell(self, error: str | None) -> None:
+    def _tell(self, error: str | None = None, code: str | None = None) -> None:
         """Note how things stand; print what is new."""
-        if error and error != self._told:
+        if error and error != self._told[0]:
             print(f"serve: {error}", file=sys.stderr, flush=True)
-        self._told = error
+        self._told = error, code
+        found = self._notes | {"error": error, "code": code, "at": time.time()}
         try:
-            place.note(self._folder, self._notes | {"error": error, "at": time.time()})
+            place.note(self._folder, found)
         except OSError as failed:
             print(
                 f"serve: {place.WATCHER} cannot be written: {failed}", file=sys.stderr, flush=True
@@ -119,19 +126,40 @@ class Watcher:
 def take(version: store.Version, folder: Path) -> None:
     """Check a version's model and put it in place.
 
+    It is taken where the ledger's event, the version's tag and the digest of the bytes agree.
+
     Raises:
         UserError: it is not what it should be; the place is as it was.
         OSError: so is it where the disk is full.
     """
-    source = store.fetch(version.number)  # its digest is checked there
+    now = moves.gather()  # refuses a ledger that was changed
+    check_ledger(now, version)
+    source = store.fetch(version)  # the digest of its bytes is checked there
     card = files.read_json(source / candidate.CARD)
     check_contract(from_dict(card["features"]), card["id"], params.data())
     check_golden(source)
-    keep(source, folder / source.name)
-    facts = describe(version, card) | {"files": servable.hashes(folder / source.name)}
+    kept = candidate.keep(source, folder, source.name)
+    facts = describe(version, card, now.events) | {"files": servable.hashes(kept)}
     place.replace_current(folder, facts)
     print(f"serve: version {version.number} ({source.name[:12]}) is in place", flush=True)
     sweep(folder, source.name)
+
+
+def check_ledger(now: store.Registry, version: store.Version) -> None:
+    """Refuse a version of which the ledger says something else, or nothing.
+
+    Raises:
+        UserError: its code tells why.
+    """
+    if not now.events:
+        raise UserError(
+            "this registry has no ledger that names it; to take it all the same: "
+            f"make rollback VERSION={version.number} REASON='…'",
+            "no_ledger",
+        )
+    store.refuse_moved_by_hand(now)
+    if code := store.distrust(ledger.state(now.events), version):
+        raise UserError(store.why_distrusted(version.number, code), code)
 
 
 def check_contract(features: dict[str, Feature], customer: str, data: params.Data) -> None:
@@ -160,26 +188,11 @@ def check_golden(source: Path) -> None:
     servable.check_golden(servable.load(source), files.read_json(source / candidate.GOLDEN))
 
 
-def keep(source: Path, target: Path) -> None:
-    """Copy the servable's files, whole or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        for name in servable.FILES:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, temporary / name)
-                with (temporary / name).open("rb") as file:
-                    os.fsync(file.fileno())
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def describe(version: store.Version, card: dict[str, Any]) -> dict[str, Any]:
+def describe(
+    version: store.Version, card: dict[str, Any], known: Sequence[Event]
+) -> dict[str, Any]:
     """What the server says of a model: see `GET /model`."""
-    events = [event for event in store.read().events if event.to_version == version.number]
+    events = [event for event in known if event.to_version == version.number]
     return {
         "version": version.number,
         "digest": version.digest,
@@ -204,9 +217,17 @@ def _promoted(event: Event | None) -> dict[str, Any] | None:
 
 def sweep(folder: Path, digest: str) -> None:
     """Remove the models that nobody takes any more; the newest two others may still be read."""
-    others = [p for p in folder.iterdir() if p.is_dir() and p.name != digest]
+    others = [p for p in folder.iterdir() if p.is_dir() and p.name != digest and _is_ours(p.name)]
     for path in sorted(others, key=lambda p: p.stat().st_mtime)[:-2]:
-        shutil.rmtree(path, ignore_errors=True)
+        files.remove(folder, path.name)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a folder was made by `candidate.keep`: `serve.folder` may be any folder."""
+    try:
+        return name.startswith(candidate.SCRATCH) or bool(identifiers.digest(name))
+    except ValueError:
+        return False
 
 
 def _inode() -> int | None:

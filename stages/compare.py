@@ -217,7 +217,9 @@ def main() -> None:
     evaluated = files.read_json(files.REPORTS / "evaluate.json")
     churned, customers = scoring.labels(files.HOLDOUT), scoring.customers(files.HOLDOUT)
     now = store.production()
-    production = candidate.load(store.fetch(now.version)) if now.version is not None else None
+    production = None
+    if now.version is not None and now.digest is not None:
+        production = candidate.load(store.at_hand(now.version, now.digest))
     why_not = incomparable(model.card, production.card) if production else None
     nothing_to_see = unmeasured(churned, customers)
     gain = None

@@ -48,8 +48,7 @@ def put(clone: Clone, estimator: str) -> candidate.Candidate:
     source, folder = clone.root / "models" / "candidate", clone.root / "models" / "serving"
     trained = candidate.load(source)
     watch.check_golden(source)
-    folder.mkdir(exist_ok=True)
-    watch.keep(source, folder / trained.digest)
+    candidate.keep(source, folder, trained.digest)
     facts = {"version": 1, "digest": trained.digest, "folder": trained.digest, "since": "now"}
     facts["files"] = servable.hashes(folder / trained.digest)
     place.replace_current(folder, facts | trained.card)

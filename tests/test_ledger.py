@@ -14,9 +14,13 @@ from stages.registry import ledger
 from stages.registry.ledger import Event, Kind, Move
 
 
+def digest(number: int) -> str:
+    return f"{number:064x}"
+
+
 def move(kind: Kind, before: int | None, to: int, **other: Any) -> Move:
     values: dict[str, Any] = {
-        "candidate": f"digest-{to}",
+        "candidate": digest(to),
         "who": "Ada",
         "why": "it is better",
         "when": "2026-11-20T10:00:00Z",
@@ -93,8 +97,8 @@ def test_nothing_is_in_production_before_the_first_event() -> None:
 
 def test_a_rollback_goes_to_the_model_that_was_there_before_and_quarantines_what_it_left() -> None:
     state = ledger.state(chain(*promotions(3), move("rollback", 3, 2)))
-    assert (state.production, state.digest) == (2, "digest-2")
-    assert set(state.quarantined) == {"digest-3"}
+    assert (state.production, state.digest) == (2, digest(2))
+    assert set(state.quarantined) == {digest(3)}
     assert state.rollback_target == 1
 
 
@@ -106,7 +110,7 @@ def test_a_rollback_skips_what_is_quarantined_and_is_not_version_minus_one() -> 
 def test_the_second_rollback_goes_further_back_and_not_forth_again() -> None:
     events = chain(*promotions(3), move("rollback", 3, 2), move("rollback", 2, 1))
     state = ledger.state(events)
-    assert set(state.quarantined) == {"digest-2", "digest-3"}
+    assert set(state.quarantined) == {digest(2), digest(3)}
     assert state.rollback_target is None
 
 
@@ -148,8 +152,8 @@ def test_what_was_in_production_on_a_day_is_what_was_there_at_its_end(
 
 def test_the_evidence_about_a_model_survives_moves_that_bring_none() -> None:
     events = chain(*promotions(2), move("rollback", 2, 1, evidence={}))
-    assert ledger.evidence(events, "digest-1") == {"gain": 0.01}
-    assert ledger.evidence(events, "digest-9") == {}
+    assert ledger.evidence(events, digest(1)) == {"gain": 0.01}
+    assert ledger.evidence(events, digest(9)) == {}
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_with_the_registry_away_a_model_that_is_kept_still_has_its_form(
 ) -> None:
     shop.given(2)
     ledger_copy.refresh(store.read().events)
-    store.fetch(2)
+    store.fetch(store.versions()[2])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found = gather()

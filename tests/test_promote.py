@@ -428,11 +428,11 @@ def test_the_model_loads_outside_the_repository(shop: Shop, tmp_path: Path) -> N
 def test_the_evidence_knows_where_dvc_keeps_the_files(shop: Shop) -> None:
     lock = {
         "stages": {
-            "train": {"outs": [{"path": "models/candidate", "md5": "ab.dir"}]},
-            "drift": {"outs": [{"path": "data/train.parquet", "md5": "cd"}]},
+            "train": {"outs": [{"path": "models/candidate", "md5": f"{7:032x}.dir"}]},
+            "drift": {"outs": [{"path": "data/train.parquet", "md5": f"{8:032x}"}]},
         }
     }
     files.LOCK.write_text(json.dumps(lock))
     shop.promoted()
-    assert events()[0].evidence["files"] == {"models/candidate": "ab.dir"}
-    assert evidence.addresses(["drift"]) == {"data/train.parquet": "cd"}
+    assert events()[0].evidence["files"] == {"models/candidate": f"{7:032x}.dir"}
+    assert evidence.addresses(["drift"]) == {"data/train.parquet": f"{8:032x}"}

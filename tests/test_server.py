@@ -163,7 +163,7 @@ def expected(clone: Clone) -> dict[int, float]:
     with pytest.MonkeyPatch.context() as patch:
         registry_fixtures.enter(clone, patch)
         for version in (1, 2, 3):
-            folder = store.fetch(version)
+            folder = store.fetch(store.versions()[version])
             found[version] = servable.load(folder).one([ROW[name] for name in FEATURES])
             loaded = candidate.load(folder)
             table = contract.to_table([ROW], loaded.features)

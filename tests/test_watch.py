@@ -52,6 +52,11 @@ class Watched(Shop):
         assert seen is not None
         return (there["version"] if there else None), seen["error"]
 
+    def code(self) -> str | None:
+        """What the watcher notes for programs."""
+        found: str | None = (place.read(self.folder, place.WATCHER) or {}).get("code")
+        return found
+
     def current(self) -> dict[str, Any] | None:
         return place.read(self.folder, place.CURRENT)
 
@@ -196,10 +201,10 @@ def test_a_truncated_artifact_is_refused(shop: Watched) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 32 kB."""
+    """A file system of 256 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "none", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("this account may not mount a file system of its own")
     yield folder
@@ -265,14 +270,27 @@ def test_the_watcher_goes_on_where_it_cannot_write_its_notes(shop: Watched, caps
     assert "watcher.json cannot be written" in capsys.readouterr().err
 
 
-def test_all_files_of_a_servable_are_kept_and_no_others(tmp_path: Path) -> None:
-    for name in (*servable.FILES, candidate.MODEL):
+def test_all_files_of_a_candidate_are_kept_and_no_others(tmp_path: Path) -> None:
+    names = {
+        "model.json", "golden.json", "model.skops",
+        "servable.json", "servable.onnx", "treeshap.txt",
+    }  # fmt: skip
+    for name in (*names, "another"):
         files.write_bytes(tmp_path / "from" / name, name.encode())
-    watch.keep(tmp_path / "from", tmp_path / "to")
-    assert {path.name: path.read_text() for path in (tmp_path / "to").iterdir()} == {
-        name: name for name in ("servable.json", "servable.onnx", "treeshap.txt")
+    digest = candidate.digest(tmp_path / "from")
+    kept = candidate.keep(tmp_path / "from", tmp_path / "to", digest)
+    assert {path.name: path.read_text() for path in kept.iterdir()} == {
+        name: name for name in names
     }
-    assert set(servable.hashes(tmp_path / "to")) == set(servable.FILES)
+    assert set(servable.hashes(kept)) == set(servable.FILES)
+
+
+def test_a_candidate_of_another_digest_is_not_kept(tmp_path: Path) -> None:
+    for name in candidate.ALWAYS:
+        files.write_bytes(tmp_path / "from" / name, name.encode())
+    with pytest.raises(UserError, match="holds candidate"):
+        candidate.keep(tmp_path / "from", tmp_path / "to", "0" * 64)
+    assert list((tmp_path / "to").iterdir()) == []
 
 
 def test_old_models_are_swept_but_not_the_newest(shop: Watched) -> None:

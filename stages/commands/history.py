@@ -72,7 +72,9 @@ def main() -> None:
     ledger_copy.refresh(now.events)
     count = len(now.events)
     print(f"{count} event{'s' * (count != 1)}, chain verified" if count else "no event yet")
-    if now.standing == "moved by hand":
+    for number, code in store.distrusted(ledger.state(now.events), store.versions()).items():
+        print(store.why_distrusted(number, code))
+    if now.contradicts:
         print(f"{store.by_hand(now)}; {'; '.join(store.remedies(now))}")
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from stages.registry import cli, connection, dvc, evidence, ledger, ledger_copy, moves, runs, store
-from stages.shared import errors, files
+from stages.registry import cli, dvc, evidence, ledger, ledger_copy, moves, runs, store
+from stages.shared import candidate, errors, files, params
 from stages.shared.errors import UserError
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     """Restore by the ledger's copy, or register the candidate if there is no copy."""
     cli.parser("rebuild the registry").parse_args()
     copied = ledger_copy.read()
+    store.undelete()
     now = store.read()
     events = _longer(copied, now)
     if events:
@@ -46,66 +48,124 @@ def _longer(copied: Sequence[ledger.Event], now: store.Registry) -> Sequence[led
 
 
 def _by_ledger(events: Sequence[ledger.Event], now: store.Registry) -> None:
-    lost = _restore_versions(events)
+    numbers = _restore_versions(events)
     for event in events[len(now.events) :]:
         store.append(event)
     store.remove_placeholders()
-    now = store.read()
-    production = ledger.state(events).production
-    if now.head and production in lost:
+    _restore_production(events, store.read(), numbers)
+
+
+def _restore_production(
+    events: Sequence[ledger.Event], now: store.Registry, numbers: Mapping[int, int]
+) -> None:
+    """Let the alias name what is in production by the ledger, under the number that it has now."""
+    state, head = ledger.state(events), now.head
+    if head is None or state.production is None:
+        return
+    number = numbers.get(state.production)
+    if number is None:
         ledger_copy.refresh(events)
-        store.mark_applied(now.head)  # as far as it can be: the alias has nothing to point to
-        there = ", ".join(str(number) for number in wanted(events) if number not in lost)
+        store.mark_applied(head)  # as far as it can be: the alias has nothing to point to
+        there = ", ".join(map(str, sorted(numbers))) or "none is left"
         raise UserError(
-            f"version {production} is in production by the ledger, but its files are nowhere, so "
-            f"the alias was not set; to put another one ({there or 'none is left'}) in its place: "
+            f"version {state.production} is in production by the ledger, but its files are "
+            f"nowhere, so the alias was not set; to put another one ({there}) in its place: "
             "make rollback VERSION=n REASON='…'"
         )
-    if now.head and now.alias is None:  # nobody moved it by hand: it is not there yet
-        moves.follow(now.head)
+    if now.standing == "moved by hand" and now.alias is not None:
+        store.refuse_moved_by_hand(now)
+    if number != state.production:
+        _renumber(now, state, number)
+    elif now.alias is None:  # nobody moved it by hand: it is not there yet
+        moves.follow(head)
     else:
         moves.settle(now)
-    print(f"restore: {len(events)} events; version {production} is in production")
+    print(f"restore: {len(store.read().events)} events; version {number} is in production")
 
 
-def _restore_versions(events: Sequence[ledger.Event]) -> set[int]:
-    """Make each version that the ledger names; returns those whose files are nowhere."""
-    lost: set[int] = set()
+def _renumber(now: store.Registry, state: ledger.State, number: int) -> None:
+    """Note that what is in production has another number now; MLflow gives none twice."""
+    why = f"version {state.production} was lost in the registry: its files are back as {number}"
+    digest = state.digests[state.production or number]
+    found: dict[str, Any] = {}  # the event that first put it into production has it all
+    moves.carry_out(
+        now, moves.new("restore", now, number, digest, why, by_hand=True, evidence=found)
+    )
+
+
+def _restore_versions(events: Sequence[ledger.Event]) -> dict[int, int]:
+    """Make each version that the ledger names; returns the number that each has now.
+
+    What is missing there has its files nowhere.
+    """
+    numbers: dict[int, int] = {}
     run = None
-    for number, digest in wanted(events).items():
-        there = store.versions().get(number)
-        if there and there.digest == digest:
-            print(f"restore: version {number} is there")
+    named = wanted(events)
+    for number, digest in named.items():
+        there = _registered(number, digest)
+        if there is not None:
+            numbers[number] = there
+            print(f"restore: version {number} is there{_as(number, there)}")
             continue
         with _found(ledger.evidence(events, digest).get("files", {}), digest) as case:
             if case is None:
                 print(f"restore: version {number}: the files of {digest[:12]} are nowhere")
-                lost.add(number)
                 continue
-            run = runs.ensure(case)
-            _restore_version(case, run, number)
-        print(f"restore: version {number} is back")
+            run = _whole_run(case)
+            numbers[number] = _restore_version(case, run, number, named)
+        print(f"restore: version {number} is back{_as(number, numbers[number])}")
+    lost = named.keys() - numbers.keys()
     if run and lost:  # no other model may ever take a lost one's number
         _fill_up(max(lost), run)
-    return lost
+    return numbers
 
 
-def _restore_version(case: evidence.Case, run: runs.Run, number: int) -> None:
-    """Register a case under its old number; MLflow counts, so gaps are filled first."""
-    _fill_up(number - 1, run)
-    if max(store.versions(), default=0) < number:
-        made = store.add_version(runs.tags(case), run.model_id, run.run_id)
-        if made == number:
-            return
-    raise UserError(
-        f"MLflow cannot give number {number} to candidate {case.digest[:12]} any more: move "
-        f"{connection.shown()} away and type `make restore`"
-    )
+def _as(number: int, now: int) -> str:
+    return "" if number == now else f", as version {now}"
+
+
+def _registered(number: int, digest: str) -> int | None:
+    """The version that the registry has of a digest, files and all; its tag is put right."""
+    known = store.versions()
+    others = [v for v in reversed(known.values()) if v.digest == digest and v.number != number]
+    for version in [*([known[number]] if number in known else []), *others]:
+        if not version.placeholder and store.holds(version, digest):
+            if version.digest != digest:
+                store.put_right(version.number, digest)
+            return version.number
+    return None
+
+
+def _whole_run(case: evidence.Case) -> runs.Run:
+    """The candidate's run, made again where its files are gone."""
+    found = runs.ensure(case)
+    if store.run_holds(found.run_id, case.digest):
+        return found
+    runs.give_up(found)
+    return runs.ensure(case)
+
+
+def _restore_version(
+    case: evidence.Case, run: runs.Run, number: int, named: Collection[int]
+) -> int:
+    """Register a case under its old number, or, where MLflow has given that before, another one.
+
+    MLflow counts, and says a number only by making the version: each is made as a placeholder.
+    """
+    while True:
+        made = _placeholder(run)
+        if made == number or (made > number and made not in named):
+            store.name(made, runs.tags(case))
+            return made
+
+
+def _placeholder(run: runs.Run) -> int:
+    return store.add_version({store.PLACEHOLDER: "keeps a number"}, run.model_id, run.run_id)
 
 
 def _fill_up(number: int, run: runs.Run) -> None:
     while max(store.versions(), default=0) < number:
-        store.add_version({store.PLACEHOLDER: "keeps a number"}, run.model_id, run.run_id)
+        _placeholder(run)
 
 
 def _candidate_alone(now: store.Registry) -> None:
@@ -122,17 +182,46 @@ def _candidate_alone(now: store.Registry) -> None:
 
 @contextmanager
 def _found(addresses: Mapping[str, str], digest: str) -> Iterator[evidence.Case | None]:
-    """A candidate with its reports, from DVC's cache or the workspace; None if it is nowhere."""
+    """A candidate, from wherever its files still are; None if they are nowhere.
+
+    DVC's cache and the workspace have its reports too; what was fetched for a comparison, and what
+    the server of this clone answers with, are its files alone.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        _fill(Path(folder), addresses)
-        for root in (Path(folder), files.ROOT):
-            with suppress(UserError):
-                case = evidence.read(root)
-                if case.digest == digest:
-                    break
-        else:
-            case = None
-        yield case
+        cached = Path(folder) / "cached"
+        _fill(cached, addresses)
+        for root in (cached, files.ROOT):
+            if (case := _case(root, digest)) is not None:
+                yield case
+                return
+        yield _from_others(Path(folder), digest)
+
+
+def _case(root: Path, digest: str) -> evidence.Case | None:
+    try:
+        case = evidence.read(root)
+    except UserError:
+        return None
+    return case if case.digest == digest else None
+
+
+def _from_others(folder: Path, digest: str) -> evidence.Case | None:
+    """A candidate without reports, copied into ``folder`` from where it is kept by its digest."""
+    alone = folder / "alone"
+    for place in _kept_by_digest():
+        with suppress(UserError, OSError):
+            kept = candidate.keep(place / digest, folder / "kept", digest)
+            shutil.copytree(kept, alone / files.CANDIDATE.relative_to(files.ROOT))
+            return _case(alone, digest)
+    return None
+
+
+def _kept_by_digest() -> list[Path]:
+    """What was fetched for a comparison, and what the server of this clone answers with."""
+    found = [store.candidates()]
+    with suppress(UserError):
+        found.append(files.home() / params.serve().folder)
+    return found
 
 
 def _fill(root: Path, addresses: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,10 @@ class Choice:
 
 
 def choose(
-    now: store.Registry, known: Collection[int], version: int | None, reason: str | None
+    now: store.Registry,
+    known: Mapping[int, store.Version],
+    version: int | None,
+    reason: str | None,
 ) -> Choice:
     """Which version comes back, and as what.
 
@@ -36,26 +39,40 @@ def choose(
     state = ledger.state(now.events)
     if version is None:
         store.refuse_moved_by_hand(now)
-        version = _target(state)
-    if version not in known:
-        there = ", ".join(map(str, known)) or "none"
+        version = _target(state, known)
+    there = _present(state, known, version)
+    if there is None:
+        names = ", ".join(map(str, known)) or "none"
         lost = ": it was there once; to rebuild a registry: make restore"
         raise UserError(
-            f"there is no version {version} of {store.MODEL} (there is: {there})"
+            f"there is no version {version} of {store.MODEL} (there is: {names})"
             f"{lost if version in state.digests else ''}"
         )
-    kind = _kind(now, state, version)
+    digest = state.digests.get(version, known[there].digest)
+    kind = _kind(now, state, version, digest)
     plain = kind == "rollback" and now.standing == "settled"
-    if reason is None and (not plain or state.is_quarantined(version)):
-        raise UserError(f"{_why_reason(state, version)} REASON='…'")
-    return Choice(kind, version)
+    if reason is None and (not plain or digest in state.quarantined):
+        raise UserError(f"{_why_reason(state, version, digest)} REASON='…'")
+    return Choice(kind, there)
 
 
-def _target(state: ledger.State) -> int:
+def _present(state: ledger.State, known: Mapping[int, store.Version], version: int) -> int | None:
+    """The number under which the registry has a version: another one after `make restore`."""
+    digest = state.digests.get(version)
+    if digest is None:
+        return version if version in known else None
+    same = [v.number for v in known.values() if v.digest == digest]
+    return max(same, default=version if version in known else None)
+
+
+def _target(state: ledger.State, known: Mapping[int, store.Version]) -> int:
     if state.production is None:
         raise UserError("nothing is in production: there is nothing to roll back")
+    for version in state.rollback_targets:
+        if _present(state, known, version) is not None:
+            return version
     if state.rollback_target is not None:
-        return state.rollback_target
+        return state.rollback_target  # which is not there: that is said
     quarantined = sorted({v for v in state.productions if state.is_quarantined(v)})
     if quarantined:
         raise UserError(
@@ -65,20 +82,23 @@ def _target(state: ledger.State) -> int:
     raise UserError(f"nothing was in production before version {state.production}: no way back")
 
 
-def _kind(now: store.Registry, state: ledger.State, version: int) -> ledger.Kind:
-    if now.standing == "moved by hand":
+def _kind(
+    now: store.Registry, state: ledger.State, version: int, digest: str | None
+) -> ledger.Kind:
+    was_in_production = digest in {state.digests[v] for v in state.productions}
+    if now.contradicts:
         if version == now.alias:
             return "adopt"
         if version == state.production:
             return "put back"
-        if now.alias is not None or version not in state.productions:
+        if now.alias is not None or not was_in_production:
             store.refuse_moved_by_hand(now)
         return "rollback"  # production itself may be gone: then this is the only way on
     if state.production is None:
         return "adopt"
-    if version == state.production:
+    if digest == state.digest:
         raise UserError(f"version {version} is in production already: nothing to do")
-    if version not in state.productions:
+    if not was_in_production:
         raise UserError(
             f"version {version} never was in production, so there is no way back to it; "
             "`make promote` is the way forward"
@@ -86,10 +106,10 @@ def _kind(now: store.Registry, state: ledger.State, version: int) -> ledger.Kind
     return "rollback"
 
 
-def _why_reason(state: ledger.State, version: int) -> str:
+def _why_reason(state: ledger.State, version: int, digest: str | None) -> str:
     command = f"make rollback VERSION={version}"
-    if state.is_quarantined(version):
-        by = state.quarantined[state.digests[version]]
+    by = state.quarantined.get(digest or "")
+    if by is not None:
         return (
             f"version {version} is quarantined ({by.who} rolled it back on {by.when[:10]}: "
             f"{by.why}); to put it back all the same: {command}"
@@ -126,10 +146,15 @@ def main() -> None:
 def _move(
     now: store.Registry, choice: Choice, known: Mapping[int, store.Version], reason: str | None
 ) -> ledger.Move:
-    digest = known[choice.version].digest
-    card = files.read_json(store.fetch(choice.version) / candidate.CARD)  # so its files are sound
-    if digest is None or ledger.state(now.events).digests.get(choice.version, digest) != digest:
-        raise UserError(f"version {choice.version} bears another digest than the ledger knows")
+    version = known[choice.version]
+    state = ledger.state(now.events)
+    # A version that the ledger does not know yet is adopted, or is one of its models come back.
+    code = store.distrust(state, version)
+    if code not in (None, "not_in_ledger"):
+        raise UserError(store.why_distrusted(version.number, code), code)
+    folder = store.fetch(version)  # so its files are sound
+    card = files.read_json(folder / candidate.CARD)
+    digest = folder.name
     found: dict[str, Any] = {}  # the event that first put it into production has it all
     if choice.kind == "adopt":
         found = {"window": card["window"], "files": evidence.addresses_of(digest)}

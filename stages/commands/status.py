@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Facts:
     receipt: dict[str, Any]
     events: Sequence[ledger.Event]
     registry: store.Registry
-    registered: Sequence[int]
+    registered: Mapping[int, store.Version]
     trouble: str | None
     next_month: str
 
@@ -39,6 +39,11 @@ class Facts:
     def state(self) -> ledger.State:
         """What the events add up to."""
         return ledger.state(self.events)
+
+    @property
+    def distrusted(self) -> Mapping[int, store.Distrust]:
+        """The versions of the ledger that the registry has lost, or shows with another digest."""
+        return {} if self.trouble else store.distrusted(self.state, self.registered)
 
     @property
     def production_window(self) -> list[str]:
@@ -184,12 +189,14 @@ def _registry(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "ledger", said if count else "not known" if facts.trouble else "empty"
     if facts.trouble:
         yield "registry", facts.trouble
-    elif facts.registry.standing == "moved by hand":
+    elif facts.registry.contradicts:
         yield "alias", store.by_hand(facts.registry)
     elif facts.registry.standing == "interrupted":
         yield "alias", "a command was interrupted before the alias had followed the ledger"
     elif count:
         yield "alias", "agrees with the ledger"
+    for number, code in facts.distrusted.items():
+        yield "version", store.why_distrusted(number, code)
 
 
 def next_step(facts: Facts) -> str:
@@ -205,13 +212,13 @@ def _mend(facts: Facts) -> str | None:
         if lost and "make restore" in facts.trouble:
             return "make restore"
         return "mend the registry, then: make status"
-    if facts.registry.standing == "moved by hand":
+    if facts.registry.contradicts:
         return "; ".join(store.remedies(facts.registry))
     if head and facts.registry.standing == "interrupted":
         if head.kind != "promote":
             return f"make rollback VERSION={head.to_version}"
         return "make promote" if head.by_hand else "make repro"
-    return None
+    return "make restore" if facts.distrusted else None
 
 
 def _go_on(facts: Facts) -> str:
@@ -223,7 +230,7 @@ def _go_on(facts: Facts) -> str:
     elif facts.case is None or not facts.case.compare or outcome is None:
         found = "make repro"
     elif not facts.events and facts.registered:  # restored without the ledger's copy
-        version = facts.registered[-1]
+        version = max(facts.registered)
         found = (
             f"to put version {version} into production: make rollback VERSION={version} REASON='…'"
         )
@@ -253,10 +260,11 @@ def gather() -> Facts:
     except UserError:
         case = None
     copied = ledger_copy.read()
-    registry, registered, trouble = store.Registry(), [], None
+    registry, trouble = store.Registry(), None
+    registered: Mapping[int, store.Version] = {}
     try:
         registry = store.read()
-        registered = list(store.versions())
+        registered = store.versions()
         store.check(registry, copied)
         ledger_copy.refresh(registry.events)
     except UserError as error:

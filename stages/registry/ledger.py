@@ -11,10 +11,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date
-from typing import Any, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 
-Kind = Literal["promote", "rollback", "adopt", "put back"]
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from stages.shared import identifiers, months
+
+# "restore": the files of what is in production came back under another number.
+Kind = Literal["promote", "rollback", "adopt", "put back", "restore"]
 
 # What the first event has in place of a predecessor's hash.
 START = "0" * 64
@@ -46,6 +51,62 @@ class Event(Move):
     n: int
     prev: str
     hash: str
+
+
+def _is_moment(text: str) -> str:
+    datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    return text
+
+
+def _is_month(text: str) -> str:
+    if not months.is_month(text):
+        raise ValueError("is not a month: YYYY-MM")
+    return text
+
+
+_Digest = Annotated[str, AfterValidator(identifiers.digest)]
+_Month = Annotated[str, AfterValidator(_is_month)]
+_Version = Annotated[int, Field(gt=0, le=identifiers.LARGEST_VERSION)]
+_Figure = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Evidence(BaseModel):
+    """What the evidence of an event may be, where anything reads it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    window: list[_Month] = []
+    month: _Month | None = None
+    files: dict[str, Annotated[str, AfterValidator(identifiers.address)]] = {}
+    auc: _Figure | None = None
+    f1: _Figure | None = None
+    log_loss: _Figure | None = None
+    gain: _Figure | None = None
+    interval: Annotated[list[_Figure], Field(min_length=2, max_length=2)] | None = None
+    verdict: str | None = None
+    production_version: _Version | None = None
+    compare_sha256: _Digest | None = None
+    evaluate_sha256: _Digest | None = None
+    holdout_sha256: _Digest | None = None
+
+
+class _Shape(BaseModel):
+    """What an event may be: whoever reads one can rely on it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    n: Annotated[int, Field(gt=0)]
+    prev: _Digest
+    hash: _Digest
+    kind: Kind
+    from_version: _Version | None
+    to_version: _Version
+    candidate: _Digest
+    who: str
+    why: str
+    when: Annotated[str, AfterValidator(_is_moment)]
+    by_hand: bool
+    evidence: _Evidence
 
 
 @dataclass(frozen=True)
@@ -80,10 +141,14 @@ class State:
     @property
     def rollback_target(self) -> int | None:
         """The most recent earlier production model that is not quarantined, None for none."""
-        for version in reversed(self.productions):
-            if version != self.production and not self.is_quarantined(version):
-                return version
-        return None
+        return next(iter(self.rollback_targets), None)
+
+    @property
+    def rollback_targets(self) -> tuple[int, ...]:
+        """All earlier production models that are not quarantined, the most recent first."""
+        found = dict.fromkeys(reversed(self.productions))
+        others = (version for version in found if self.digests[version] != self.digest)
+        return tuple(version for version in others if not self.is_quarantined(version))
 
 
 def append(events: Sequence[Event], move: Move) -> Event:
@@ -102,15 +167,27 @@ def from_text(text: str) -> Event:
     """Read what `to_text` wrote.
 
     Raises:
-        ValueError: it is no event.
+        ValueError: it is no event, in one line.
     """
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError("no JSON object")
     try:
-        return Event(**content)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+        content = json.loads(text)
+        _Shape.model_validate(content)
+        event = Event(**content)  # as it was written: its hash covers 1 and 1.0 as two texts
+        same = to_text(event) == text
+    except ValidationError as error:
+        raise ValueError(_what_is_wrong(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not same:
+        raise ValueError("it is not written as this pipeline writes events")
+    return event
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "it"
+    found = identifiers.shown(first["input"])
+    return f"{identifiers.shown(where)[1:-1]} is {found}: {first['msg']}"
 
 
 def broken_at(events: Sequence[Event]) -> int | None:
@@ -172,6 +249,9 @@ def _after(now: State, event: Event) -> State:
     digests = {**now.digests, event.to_version: event.candidate}
     if event.kind == "put back":  # the alias came back to what the ledger said all the time
         return State(now.since, now.productions, now.quarantined, digests)
+    if event.kind == "restore":  # the same model under another number: since when does not change
+        productions = (*now.productions, event.to_version)
+        return State(now.since or event, productions, now.quarantined, digests)
     quarantined = {d: by for d, by in now.quarantined.items() if d != event.candidate}
     takes_back = event.candidate in now.quarantined
     if event.kind == "rollback" and not takes_back and now.digest:

@@ -26,6 +26,8 @@ def read() -> list[ledger.Event]:
         events = [ledger.from_text(line) for line in lines if line]
     except FileNotFoundError:
         return []
+    except OSError as error:  # a folder, a link to itself, no rights
+        raise UserError(_damaged(error.strerror or type(error).__name__)) from None
     except ValueError as error:
         raise UserError(_damaged(str(error))) from None
     if broken := ledger.broken_at(events):
@@ -51,13 +53,15 @@ def check(copied: Sequence[ledger.Event], kept: Sequence[ledger.Event]) -> None:
     if list(copied[:n]) != list(kept[: len(copied)]):
         raise UserError(
             f"{files.relative(path())} is the ledger of another registry than the one at hand: "
-            "move the file away if this registry is the right one, or set MLFLOW_TRACKING_URI"
+            "move the file away if this registry is the right one, or set MLFLOW_TRACKING_URI",
+            "ledger_other",
         )
     if len(copied) > n:
         last = copied[-1]
         raise UserError(
             f"the registry has lost {len(copied) - n} of {len(copied)} events of its ledger "
-            f"(the last put version {last.to_version} into production): type `make restore`"
+            f"(the last put version {last.to_version} into production): type `make restore`",
+            "ledger_lost",
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.registry import connection, evidence, store
-from stages.shared import candidate, contract, files
+from stages.shared import candidate, contract, files, identifiers
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def ensure(case: evidence.Case) -> Run:
 
 def find(digest: str) -> Run | None:
     """The oldest complete run of a candidate, None if there is none."""
-    question = f"tags.digest = '{digest}' and attributes.status = 'FINISHED'"
+    question = f"tags.digest = '{identifiers.digest(digest)}' and attributes.status = 'FINISHED'"
     with connection.asking() as client:
         runs = client.search_runs(
             [store.experiment()], question, order_by=["attributes.start_time ASC"]
@@ -54,6 +54,12 @@ def find(digest: str) -> Run | None:
         if run.outputs and run.outputs.model_outputs:
             return Run(run.info.run_id, run.outputs.model_outputs[0].model_id)
     return None
+
+
+def give_up(run: Run) -> None:
+    """Mark a run whose files are gone as killed: nobody finds it any more, `make gc` takes it."""
+    with connection.asking() as client:
+        client.set_terminated(run.run_id, "KILLED")
 
 
 def tags(case: evidence.Case) -> dict[str, str]:
@@ -178,7 +184,7 @@ def _note_figures(case: evidence.Case, run_id: str) -> None:
 
 
 def _give_up_partial_runs(experiment: str, digest: str) -> None:
-    question = f"tags.digest = '{digest}' and attributes.status = 'RUNNING'"
+    question = f"tags.digest = '{identifiers.digest(digest)}' and attributes.status = 'RUNNING'"
     with connection.asking() as client:
         for run in client.search_runs([experiment], question):
             client.set_terminated(run.info.run_id, "KILLED")

@@ -8,17 +8,17 @@ that the alias has followed.
 
 from __future__ import annotations
 
-import shutil
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stages.registry import ledger, ledger_copy
 from stages.registry.connection import asking, database, exists, pages, shown
-from stages.shared import candidate, files
+from stages.shared import candidate, files, identifiers
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,13 +32,21 @@ CANDIDATE = "candidate"
 PLACEHOLDER = "placeholder"
 
 _LEDGER = f"{MODEL}/ledger/"
+_PLACE = re.compile(re.escape(_LEDGER) + r"([0-9]{6,9})", re.ASCII)
 _APPLIED = "applied"
 _PART = 4000  # characters of an event in one tag: servers take 5,000 at least
 
 
+Distrust = Literal["not_in_ledger", "digest_differs", "deleted"]
+Standing = Literal["settled", "interrupted", "moved by hand", "deleted"]
+
+
 @dataclass(frozen=True)
 class Version:
-    """A registered version; a placeholder only keeps a number that nothing else may take."""
+    """A registered version; a placeholder only keeps a number that nothing else may take.
+
+    ``digest`` is what its tag says, None where that is no digest.
+    """
 
     number: int
     digest: str | None
@@ -53,6 +61,7 @@ class Registry:
     events: tuple[ledger.Event, ...] = ()
     applied: bool = False  # the newest event: the alias has followed it
     alias: int | None = None
+    deleted: bool = False  # the version that the newest event put into production
 
     @property
     def head(self) -> ledger.Event | None:
@@ -60,9 +69,15 @@ class Registry:
         return self.events[-1] if self.events else None
 
     @property
-    def standing(self) -> str:
-        """Settled, interrupted or moved by hand: see `ledger.standing`."""
-        return ledger.standing(self.head, self.applied, self.alias)
+    def standing(self) -> Standing:
+        """See `ledger.standing`; or deleted: MLflow takes a version's aliases away with it."""
+        found = ledger.standing(self.head, self.applied, self.alias)
+        return "deleted" if self.deleted and found == "moved by hand" else found
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether the alias says something else than the ledger, and no command will mend it."""
+        return self.standing in ("moved by hand", "deleted")
 
 
 @dataclass(frozen=True)
@@ -82,8 +97,23 @@ def experiment() -> str:
             _create(client, EXPERIMENT, {})
             found = client.get_experiment_by_name(EXPERIMENT)
     if found is None or found.lifecycle_stage != "active":
-        raise UserError(f"MLflow's experiment {EXPERIMENT!r} was deleted: restore it in MLflow")
+        raise UserError(
+            f"MLflow's experiment {EXPERIMENT!r} was deleted: type `make restore`",
+            "experiment_deleted",
+        )
     return str(found.experiment_id)
+
+
+def undelete() -> None:
+    """Bring back what somebody deleted of our experiments in MLflow: it only hides them."""
+    from mlflow.entities import ViewType
+
+    if not exists():
+        return
+    with asking() as client:
+        for one in pages(client.search_experiments, view_type=ViewType.DELETED_ONLY):
+            if one.name == EXPERIMENT or _PLACE.fullmatch(str(one.name)):
+                client.restore_experiment(one.experiment_id)
 
 
 def read() -> Registry:
@@ -97,13 +127,26 @@ def read() -> Registry:
             return now
         again = _events()
         if again == (events, applied):
-            return now
+            return replace(now, deleted=_is_deleted(now))
         events, applied = again  # somebody moved production between the two questions
 
 
+def _is_deleted(now: Registry) -> bool:
+    """Whether the version in production was deleted in the registry, and the alias with it."""
+    return bool(now.head and now.alias is None and now.head.to_version not in versions())
+
+
 def append(event: ledger.Event) -> bool:
-    """Write an event in its place; False if that place is taken."""
+    """Write an event in its place; False if that place is taken.
+
+    Raises:
+        UserError: nobody could read it again; nothing was written.
+    """
     text = ledger.to_text(event)
+    try:
+        ledger.from_text(text)
+    except ValueError as error:
+        raise UserError(f"the ledger takes no such event: {error}", "event_refused") from None
     parts = [text[start : start + _PART] for start in range(0, len(text), _PART)]
     with asking() as client:
         return _create(client, _name(event.n), {f"event.{i}": p for i, p in enumerate(parts)})
@@ -184,6 +227,20 @@ def add_version(tags: Mapping[str, str], model_id: str, run_id: str) -> int:
     return int(made.version)
 
 
+def name(number: int, tags: Mapping[str, str]) -> None:
+    """Make a version of a placeholder."""
+    with asking() as client:
+        for key, value in tags.items():
+            client.set_model_version_tag(MODEL, str(number), key, value)
+        client.delete_model_version_tag(MODEL, str(number), PLACEHOLDER)
+
+
+def put_right(number: int, digest: str) -> None:
+    """Let a version's tag say the digest that the ledger knows; for who has seen its bytes."""
+    with asking() as client:
+        client.set_model_version_tag(MODEL, str(number), "digest", digest)
+
+
 def remove_placeholders() -> None:
     """Drop the versions that only kept a number; MLflow never gives that number again."""
     with asking() as client:
@@ -217,7 +274,8 @@ def check(now: Registry, copied: Sequence[ledger.Event]) -> None:
     if broken := ledger.broken_at(now.events):
         raise UserError(
             f"the ledger's chain is broken at event {broken}: somebody changed it in {shown()}; "
-            "move that registry away and type `make restore`"
+            "move that registry away and type `make restore`",
+            "ledger_broken",
         )
     ledger_copy.check(copied, now.events)
 
@@ -228,12 +286,18 @@ def refuse_moved_by_hand(now: Registry) -> None:
     Raises:
         UserError: names the commands that settle it.
     """
-    if now.standing == "moved by hand":
-        raise UserError(f"{by_hand(now)}: {'; '.join(remedies(now))}")
+    if now.contradicts:
+        code = now.standing.replace(" ", "_")
+        raise UserError(f"{by_hand(now)}: {'; '.join(remedies(now))}", code)
 
 
 def by_hand(now: Registry) -> str:
-    """What an alias that was moved by hand looks like, in words."""
+    """What an alias looks like that somebody moved by hand, or deleted with its version."""
+    if now.head and now.standing == "deleted":
+        return (
+            f"version {now.head.to_version} is in production by the ledger, and was deleted in "
+            "the registry"
+        )
     says = "nothing" if now.alias is None else f"version {now.alias}"
     knows = f"version {now.head.to_version}" if now.head else "of no production at all"
     return f"the alias production was moved by hand: it names {says}, the ledger knows {knows}"
@@ -241,6 +305,8 @@ def by_hand(now: Registry) -> str:
 
 def remedies(now: Registry) -> list[str]:
     """The commands that settle an alias that was moved by hand."""
+    if now.standing == "deleted":
+        return ["to bring it back: make restore"]
     found = []
     if now.alias is not None:
         found.append(f"to adopt it: make rollback VERSION={now.alias} REASON='…'")
@@ -249,56 +315,117 @@ def remedies(now: Registry) -> list[str]:
     return found
 
 
-def fetch(version: int) -> Path:
-    """The folder with a version's candidate, checked; kept in data/memory.
+def distrust(state: ledger.State, version: Version) -> Distrust | None:
+    """Why a version is not what the ledger says, None if it is; `fetch` looks at its bytes."""
+    known = state.digests.get(version.number)
+    if known is None:
+        return "not_in_ledger"
+    return None if known == version.digest else "digest_differs"
+
+
+def distrusted(state: ledger.State, known: Mapping[int, Version]) -> dict[int, Distrust]:
+    """The versions of the ledger that the registry has lost, or shows with another digest."""
+    found: dict[int, Distrust] = {}
+    for number in sorted(state.digests):
+        why = distrust(state, known[number]) if number in known else "deleted"
+        if why and not _is_back(state, number, known):
+            found[number] = why
+    return found
+
+
+def _is_back(state: ledger.State, number: int, known: Mapping[int, Version]) -> bool:
+    """Whether the model of a version that is gone is registered under another number."""
+    others = (v for v in known.values() if v.number != number)
+    return number not in known and any(v.digest == state.digests[number] for v in others)
+
+
+def why_distrusted(number: int, code: Distrust) -> str:
+    """What is wrong with a version, and what to do."""
+    what = {
+        "not_in_ledger": "is not in the ledger",
+        "digest_differs": "bears a tag with another digest than the ledger's",
+        "deleted": "is gone from the registry",
+    }[code]
+    return f"version {number} of {MODEL} {what}: type `make restore`"
+
+
+def fetch(version: Version) -> Path:
+    """The folder with a version's candidate, whose bytes have the digest of its tag.
 
     Raises:
-        UserError: there is no such version, it has no digest, or its files are gone or changed.
+        UserError: it has no digest, or its files are gone or changed.
     """
-    expected = versions().get(version, Version(version, None, None, placeholder=False))
-    if expected.digest is None or expected.run_id is None:
-        raise UserError(f"version {version} of {MODEL} was not made by this pipeline, or is gone")
-    kept = _kept(expected.digest)
-    if not _is(kept, expected.digest):
-        _download(expected.run_id, kept)
-    if not _is(kept, expected.digest):
+    if version.digest is None:
         raise UserError(
-            f"the files of version {version} are gone or damaged in {shown()}, or of a newer code "
-            "than this: `git pull`; else move that registry away and type `make restore`"
+            f"version {version.number} of {MODEL} was not made by this pipeline: it has no digest",
+            "no_digest",
+        )
+    kept = files.inside(candidates(), version.digest)
+    if not _is(kept, version.digest) and version.run_id is not None:
+        _download(version.run_id, version.digest)
+    if not _is(kept, version.digest):
+        raise UserError(
+            f"the files of version {version.number} are gone or damaged in {shown()}: type "
+            "`make restore` (or, if they are of a newer code than this: `git pull`)",
+            "bytes_differ",
         )
     return kept
 
 
-def at_hand(version: int, digest: str) -> Path:
-    """The same folder for those who know the digest: the registry is asked if it is not kept yet.
+def at_hand(number: int, digest: str) -> Path:
+    """The folder of the ledger's ``digest``: the registry is asked only if it is not kept yet.
 
     Raises:
-        UserError: as `fetch`.
+        UserError: there is no such version, its tag says otherwise, or see `fetch`.
     """
-    kept = _kept(digest)
-    return kept if _is(kept, digest) else fetch(version)
+    kept = files.inside(candidates(), identifiers.digest(digest))
+    if _is(kept, digest):
+        return kept
+    version = versions().get(number)
+    if version is None or version.digest != digest:
+        raise UserError(why_distrusted(number, "digest_differs" if version else "deleted"))
+    return fetch(version)
 
 
-def _kept(digest: str) -> Path:
-    return files.MEMORY / "candidates" / digest
+def candidates() -> Path:
+    """Where fetched candidates lie, each under its digest."""
+    return files.MEMORY / "candidates"
 
 
-def _download(run_id: str, kept: Path) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=kept.parent, prefix=".") as folder,
-        suppress(UserError, OSError),  # the digest tells what is missing
-        asking() as client,
-    ):
-        client.download_artifacts(run_id, CANDIDATE, folder)
-        shutil.rmtree(kept, ignore_errors=True)
-        (Path(folder) / CANDIDATE).replace(kept)
+def _download(run_id: str, digest: str) -> None:
+    """Fetch a candidate into a scratch folder, and move it to its place if it is what it should be.
+
+    Only the files that the digest covers are moved. Whatever goes wrong, the place is as it was.
+    """
+    with _downloaded(run_id) as folder, suppress(UserError):  # the digest tells what is missing
+        candidate.keep(folder, candidates(), digest)
+
+
+@contextmanager
+def _downloaded(run_id: str) -> Iterator[Path]:
+    """A scratch folder with what a run keeps of its candidate; empty if that is nothing."""
+    candidates().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=candidates(), prefix=candidate.SCRATCH) as folder:
+        with suppress(UserError), asking() as client:
+            client.download_artifacts(run_id, CANDIDATE, folder)
+        yield Path(folder) / CANDIDATE
+
+
+def holds(version: Version, digest: str) -> bool:
+    """Whether the registry itself still has the files of a version, with that digest."""
+    return version.run_id is not None and run_holds(version.run_id, digest)
+
+
+def run_holds(run_id: str, digest: str) -> bool:
+    """Whether the registry has a run's candidate, with that digest."""
+    with _downloaded(run_id) as folder:
+        return _is(folder, digest)
 
 
 def _is(folder: Path, digest: str) -> bool:
     try:
         return candidate.digest(folder) == digest
-    except UserError:
+    except (UserError, OSError):
         return False
 
 
@@ -312,19 +439,36 @@ def _events() -> tuple[tuple[ledger.Event, ...], bool]:
             view_type=ViewType.ALL,  # who deletes an event in MLflow's pages only hides it there
             filter_string=f"name LIKE '{_LEDGER}%'",
         )
-    tags = [experiment.tags for experiment in sorted(found, key=lambda e: str(e.name))]
-    events = tuple(_event(n, one) for n, one in enumerate(tags, start=1))
-    return events, bool(tags) and _APPLIED in tags[-1]
+    return _in_order({str(one.name): one.tags for one in found})
+
+
+def _in_order(tags: Mapping[str, Mapping[str, str]]) -> tuple[tuple[ledger.Event, ...], bool]:
+    """The events of experiments' tags, by name, and whether the newest one was applied.
+
+    Raises:
+        UserError: one is missing, or is no event.
+    """
+    places = {int(at[1]): one for name, one in tags.items() if (at := _PLACE.fullmatch(name))}
+    for n in range(1, max(places, default=0) + 1):
+        if n not in places:
+            raise UserError(
+                f"the ledger's event {n} is missing in {shown()}, though event {max(places)} is "
+                "there: move that registry away and type `make restore`",
+                "ledger_broken",
+            )
+    events = tuple(_event(n, places[n]) for n in sorted(places))
+    return events, bool(places) and _APPLIED in places[max(places)]
 
 
 def _event(n: int, tags: Mapping[str, str]) -> ledger.Event:
     text = "".join(tags[f"event.{i}"] for i in range(len(tags)) if f"event.{i}" in tags)
     try:
         return ledger.from_text(text)
-    except ValueError:
+    except ValueError as error:
         raise UserError(
-            f"the ledger's event {n} cannot be read: somebody changed it in {shown()}; move that "
-            "registry away and type `make restore`"
+            f"the ledger's event {n} cannot be read ({error}): somebody changed it in {shown()}; "
+            "move that registry away and type `make restore`",
+            "ledger_broken",
         ) from None
 
 
@@ -338,7 +482,7 @@ def _alias() -> int | None:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-    return int(aliases[ALIAS]) if ALIAS in aliases else None
+    return _parsed(aliases[ALIAS]) if ALIAS in aliases else None
 
 
 def _create(client: MlflowClient, name: str, tags: dict[str, Any]) -> bool:
@@ -369,7 +513,18 @@ def _create_model(client: MlflowClient) -> None:
 
 def _version(version: ModelVersion) -> Version:
     tags = version.tags
-    return Version(int(version.version), tags.get("digest"), version.run_id, PLACEHOLDER in tags)
+    try:
+        digest: str | None = identifiers.digest(tags.get("digest"))
+    except ValueError:
+        digest = None
+    return Version(_parsed(version.version), digest, version.run_id, PLACEHOLDER in tags)
+
+
+def _parsed(number: object) -> int:
+    try:
+        return identifiers.version(number)
+    except ValueError as error:
+        raise UserError(f"the registry at {shown()} names a version, but {error}") from None
 
 
 def _number(version: Version) -> int:

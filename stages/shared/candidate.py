@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.shared import contract, files, servable
+from stages.shared import contract, files, identifiers, servable
 from stages.shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MODEL, CARD, GOLDEN = "model.skops", "model.json", "golden.json"
+SCRATCH = ".candidate-"  # folders that are being filled, or that a kill left so
 ALWAYS, SOMETIMES = (CARD, GOLDEN, MODEL), servable.FILES
 
 # What a saved model may hold beside skops' own list of scikit-learn's types. All three are plain
@@ -77,6 +81,38 @@ def digest(folder: Path) -> str:
             raise UserError(f"{missing} is missing: type `dvc repro train` to make it")
     names = (*ALWAYS, *(name for name in SOMETIMES if (folder / name).is_file()))
     return files.key([(name, files.sha256(folder / name)) for name in names])
+
+
+def keep(source: Path, root: Path, expected: str) -> Path:
+    """Copy a candidate's files, and no others, to ``root/expected``: all of them or none.
+
+    Args:
+        source: the candidate's folder.
+        root: where to.
+        expected: the digest that the copy must have.
+
+    Raises:
+        UserError: a file is missing, or the copy has another digest; ``root`` is as it was.
+        OSError: so is it where the disk is full.
+    """
+    target = files.inside(root, identifiers.digest(expected))
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=SCRATCH) as scratch:
+        copy = Path(scratch) / "copy"
+        copy.mkdir()
+        for name in (*ALWAYS, *SOMETIMES):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, copy / name)
+                with (copy / name).open("rb") as file:
+                    os.fsync(file.fileno())
+        found = digest(copy)
+        if found != expected:
+            raise UserError(
+                f"{files.relative(source)} holds candidate {found[:12]}, not {expected[:12]}"
+            )
+        files.remove(root, target.name)
+        copy.replace(target)
+    return target
 
 
 def save(

@@ -7,7 +7,14 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """Something outside the code is wrong: the message says what, which value, what to do."""
+    """Something outside the code is wrong: the message says what, which value, what to do.
+
+    ``code`` is for programs, where one has to tell this error from others; the message is not.
+    """
+
+    def __init__(self, message: str, code: str = "refused") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def run(main: Callable[[], None]) -> None:
