@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ports import free_port
 
+from serve.bodies import Chunked
+from serve.connections import HELD
 from serve.problems import MIMETYPE, Problem
-from serve.worker import HELD, Chunked
 from stages.shared import files
 
 PATIENCE = 3  # seconds that a request has here
