@@ -16,7 +16,6 @@ from stages.shared import params
 
 _SETTINGS = params.serve()
 _LOOK = 0.05  # seconds between two looks at whether there is another model
-_NEXT_PASS = 1e-9  # seconds; whatever is above nought waits until the loop has seen all sockets
 
 # Where workers count; `python -m serve` gives one and removes it.
 if metrics.FOLDER not in os.environ:
@@ -54,16 +53,6 @@ def post_worker_init(worker: Any) -> None:
             gevent.sleep(_LOOK)
 
     gevent.spawn(look)
-
-
-def post_request(_worker: Any, _request: Any, _environ: Any, _response: Any) -> None:
-    """Let the other connections have their turn.
-
-    A client that sends its next request at once would otherwise be answered again and again, and
-    the others not at all. `gevent.sleep(0)` is not enough: it comes back within the same pass of
-    the loop, which looks at the sockets of the others only after 5 ms of such passes.
-    """
-    gevent.sleep(_NEXT_PASS)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

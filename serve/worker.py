@@ -22,6 +22,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+import gevent
 from gevent.server import StreamServer
 from gunicorn.http.errors import (
     ExpectationFailed,
@@ -40,6 +41,7 @@ from serve.problems import MIMETYPE, Problem, defect, short
 
 ACCEPTED = 32  # connections in one pass of the loop, at most
 SPARE = 100  # connections between the first that is cut and the last that is accepted
+_NEXT_PASS = 1e-9  # seconds; whatever is above nought waits until the loop has seen all sockets
 _SHOWN = 200  # characters of what gunicorn says
 _STATUSES: dict[type[Exception], int] = {
     ExpectationFailed: 417,
@@ -92,7 +94,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self._connections.leave(known)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Client, addr: Any) -> None:
-        """Answer one request."""
+        """Answer one request, and let the other connections have their turn.
+
+        A client that sends its next request at once would otherwise be answered again and again,
+        and the others not at all. `gevent.sleep(0)` is not enough: it comes back within the same
+        pass of the loop, which looks at the sockets of the others only after 5 ms of such passes.
+        """
         sock.begin(req)
         req.body = Body(req.body, sock)
         try:
@@ -100,6 +107,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             req.body.drain()
         finally:
             sock.next_request()
+        gevent.sleep(_NEXT_PASS)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what is no HTTP, in the shape of all other errors; the connection ends."""
@@ -124,6 +132,5 @@ def refusal(error: BaseException) -> Problem:
         return error
     if not isinstance(error, ParseException):
         return defect()
-    return Problem(
-        _STATUSES.get(type(error), 400), f"this is no HTTP/1.1: {short(str(error), _SHOWN)}"
-    )
+    said = f"this is no HTTP/1.1: {short(str(error), _SHOWN)}"
+    return Problem(_STATUSES.get(type(error), 400), said)
