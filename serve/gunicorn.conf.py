@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import gevent
 
-from serve import metrics, openfiles
+from serve import counts, metrics, openfiles
 from serve.app import EXTENSION
 from stages.shared import params
 
 _SETTINGS = params.serve()
 _LOOK = 0.05  # seconds between two looks at whether there is another model
 
-# Where workers count; `python -m serve` gives one and removes it.
+# Where workers count. A reload reads this file again, and goes on in the same folder.
 if metrics.FOLDER not in os.environ:
-    os.environ[metrics.FOLDER] = tempfile.mkdtemp(prefix="churn-metrics-")
+    os.environ[metrics.FOLDER] = str(counts.make())
 
 wsgi_app = "serve.main:application()"
 _HOST = f"[{_SETTINGS.host}]" if ":" in _SETTINGS.host else _SETTINGS.host

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 import serve_fixtures
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +21,7 @@ from serve_fixtures import FEATURES, GOOD, Placed
 from serve import features, online, place
 from serve.parallel import PARALLEL
 from serve.place import PAGE
-from serve.problems import MIMETYPE
+from serve.problems import MIMETYPE, Problem
 from serve.remake import Remaker
 from stages.shared import files
 from stages.shared.errors import UserError
@@ -423,6 +426,26 @@ def test_what_is_wrong_with_the_online_store_is_a_503(tmp_path: Path) -> None:
     assert server.post("/predict", {"customer": "broken"})[0] == 200  # it is seen at once
     nowhere = Server(tmp_path, online_store="postgresql+nodriver://localhost/x")
     assert nowhere.post("/predict", {"customer": "a"})[0] == 503
+
+
+def test_an_online_store_that_says_nothing_is_a_503_however_many_ask(tmp_path: Path) -> None:
+    customers, patience = 2 * online.THREADS, 0.5
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=128)) as silent:
+        port = silent.getsockname()[1]
+        url = f"postgresql+psycopg2://u:p@127.0.0.1:{port}/online"
+        store = online.Online(url, patience)
+        begun = time.monotonic()
+        asked = [gevent.spawn(refused_by, store) for _ in range(customers)]
+        gevent.joinall(asked, timeout=60)
+        assert time.monotonic() - begun < 2.5
+    why = "the online store cannot be asked (no answer within its time): type `make features`"
+    assert [one.value for one in asked] == [(503, why)] * customers
+
+
+def refused_by(store: online.Online) -> tuple[int, str]:
+    with pytest.raises(Problem) as refused:
+        store.features("00123", frozenset())
+    return refused.value.status, refused.value.detail
 
 
 def test_figures_count_requests_predictions_and_swaps(tmp_path: Path) -> None:
