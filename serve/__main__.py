@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from serve import counts, metrics
+from serve import metrics
 from stages.registry import cli
 from stages.shared import errors, files, params
 from stages.shared.errors import UserError
@@ -156,7 +156,6 @@ def main() -> None:
     }
     environment.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; libpq's own wait has no end
     status = Supervisor(environment).run()
-    counts.sweep()  # of a server that had to be killed
     sys.exit(status)
 
 

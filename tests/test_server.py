@@ -383,8 +383,10 @@ def test_slow_and_idle_clients_hold_nobody_up(here: Clone) -> None:
             connection.close()
 
 
-def test_it_stops_at_once_also_with_live_connections_and_leaves_nothing(here: Clone) -> None:
-    with running(here) as server:
+def test_it_stops_at_once_also_with_live_connections_and_leaves_nothing(
+    here: Clone, tmp_path: Path
+) -> None:
+    with running(here, TMPDIR=str(tmp_path)) as server:
         until(lambda: server.serves(3), "version 3 is served")
         clients = [Load(server) for _ in range(2)]
         for client in clients:
@@ -397,21 +399,21 @@ def test_it_stops_at_once_also_with_live_connections_and_leaves_nothing(here: Cl
             client.stop()
         idle.close()
         assert not [pid for pid in family if is_alive(pid)]
+        assert counted(tmp_path) == []
         log = server.log.read_text()
         assert "Traceback" not in log
         assert "Exception ignored" not in log
 
 
 @pytest.mark.parametrize("what", ["serve.watch", "gunicorn"])
-def test_it_ends_also_where_a_child_is_stopped(here: Clone, tmp_path: Path, what: str) -> None:
-    with running(here, TMPDIR=str(tmp_path)) as server:
+def test_it_ends_also_where_a_child_is_stopped(here: Clone, what: str) -> None:
+    with running(here) as server:
         until(lambda: server.serves(3), "version 3 is served")
         family = server.processes("")
         for pid in server.processes(what):
             os.kill(pid, signal.SIGSTOP)
         assert server.stop() < PATIENCE / 3
-        assert not [pid for pid in family if is_alive(pid)]
-        assert counted(tmp_path) == []
+        until(lambda: not [pid for pid in family if is_alive(pid)], "all processes end")
 
 
 def test_a_killed_supervisor_leaves_nothing_behind(here: Clone, tmp_path: Path) -> None:
