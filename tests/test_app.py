@@ -23,7 +23,7 @@ from serve.parallel import PARALLEL
 from serve.place import PAGE
 from serve.problems import MIMETYPE, Problem
 from serve.remake import Remaker
-from stages.shared import files
+from stages.shared import files, params
 from stages.shared.errors import UserError
 
 ESTIMATORS = ("hist_gradient_boosting", "logistic_regression", "random_forest")
@@ -426,6 +426,33 @@ def test_what_is_wrong_with_the_online_store_is_a_503(tmp_path: Path) -> None:
     assert server.post("/predict", {"customer": "broken"})[0] == 200  # it is seen at once
     nowhere = Server(tmp_path, online_store="postgresql+nodriver://localhost/x")
     assert nowhere.post("/predict", {"customer": "a"})[0] == 503
+
+
+def test_the_bound_of_a_body_has_an_old_name_that_is_still_read() -> None:
+    def section(**changes: Any) -> params.Serve:
+        given = {k: v for k, v in params.read()["serve"].items() if k != "max_body"}
+        return params.parse(params.Serve, "serve", given | changes)
+
+    assert section(max_body=1000).most_bytes == 1000
+    assert section(max_body_megabytes=0.5).most_bytes == 2**19
+    assert section().most_bytes == params.MAX_BODY
+    with pytest.raises(UserError, match="max_body is there too, which is its new name"):
+        section(max_body=1000, max_body_megabytes=0.5)
+
+
+def test_more_customers_than_the_bound_are_a_413_in_every_form(tmp_path: Path) -> None:
+    server = Server(tmp_path, max_rows=3)
+    serve_fixtures.put(tmp_path, 1)
+    names, values = list(GOOD), list(GOOD.values())
+    for number, status in ((3, 200), (4, 413)):
+        rows = [GOOD] * number
+        split = {"columns": names, "data": [values] * number}
+        for way in WAYS:
+            assert server.post("/predict", {"instances": rows}, way)[0] == status
+            assert server.post("/invocations", {"dataframe_records": rows}, way)[0] == status
+            found, said = server.post("/invocations", {"dataframe_split": split}, way)
+            assert found == status
+    assert said["detail"] == "the request has 4 rows, at most 3 are taken: split it"
 
 
 def test_an_online_store_that_says_nothing_is_a_503_however_many_ask(tmp_path: Path) -> None:
