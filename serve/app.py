@@ -38,11 +38,11 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
         online: the store that answers by id.
     """
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_megabytes * 2**20)
+    app.config["MAX_CONTENT_LENGTH"] = settings.most_bytes
     folder = files.home() / settings.folder
     current = Current(folder, metrics.swapped)
     app.extensions[EXTENSION] = current
-    predictions = Predictions(folder, current, metrics, online)
+    predictions = Predictions(folder, current, metrics, online, settings.max_rows)
     silence = max(SILENCE, 3 * settings.interval_seconds)
     views = Views(folder, current, predictions, silence)
     for rule, method, view in (

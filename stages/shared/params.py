@@ -18,6 +18,7 @@ from stages.shared import dvc_files, files
 from stages.shared.contract import Feature
 from stages.shared.errors import UserError
 
+MAX_BODY = 20_000_000  # bytes of a request, unless params.yaml has another number
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -143,8 +144,25 @@ class Serve(Section):
     workers: int = Field(ge=1, le=64)
     folder: str = Field(min_length=1)
     interval_seconds: float = Field(gt=0, le=3600)
-    max_body_megabytes: float = Field(gt=0, le=1024)
+    max_body: int | None = Field(None, ge=1, le=2**30)
+    max_body_megabytes: float | None = Field(None, gt=0, le=1024)  # the name of `max_body` before
+    max_rows: int = Field(100_000, ge=1)
+    patience: float = Field(30, gt=0, le=3600)
     online_store: str = Field(min_length=1)
+
+    @field_validator("max_body_megabytes")
+    @classmethod
+    def _one_of_them(cls, value: float | None, info: Any) -> float | None:
+        if value is not None and info.data.get("max_body") is not None:
+            raise ValueError("serve.max_body is there too, which is its new name: take it out")
+        return value
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that a request may have."""
+        if self.max_body_megabytes is not None:
+            return int(self.max_body_megabytes * 2**20)
+        return self.max_body or MAX_BODY
 
 
 SECTIONS: dict[str, type[Section]] = {
