@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
-from serve import metrics
+from serve import access, metrics
 from stages.registry import cli
 from stages.shared import errors, files, params
 from stages.shared.errors import UserError
@@ -83,7 +83,7 @@ class Supervisor:
         """Renew the workers, once for all hangups since the last time."""
         self._hung_up, self._next_reload = False, time.monotonic() + SETTLE
         try:
-            params.serve()  # gunicorn ends where it cannot read its settings
+            access.rules(params.serve())  # gunicorn ends where it cannot read its settings
         except UserError as error:
             print(f"serve: not reloaded: {error}", file=sys.stderr, flush=True)
         else:
@@ -125,7 +125,9 @@ def main() -> None:
     parser = cli.parser("Serve what production names.")
     parser.add_argument("--port", type=cli.port, default=8000)
     given = parser.parse_args()
-    refuse_taken(params.serve().host, given.port)
+    settings = params.serve()
+    access.rules(settings)
+    refuse_taken(settings.host, given.port)
     with tempfile.TemporaryDirectory(prefix="churn-metrics-") as counts:
         environment = os.environ | {
             metrics.FOLDER: counts,

@@ -9,7 +9,7 @@ import orjson
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from serve import document, mlflow_protocol, page, place
+from serve import access, document, mlflow_protocol, page, place
 from serve.current import Current, Model
 from serve.predictions import RETRY, Predictions
 from serve.problems import Problem, defect
@@ -36,8 +36,13 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
         settings: section ``serve`` of params.yaml.
         metrics: where requests and predictions are counted.
         online: the store that answers by id.
+
+    Raises:
+        UserError: see `access.rules`.
     """
+    rules = access.rules(settings)
     app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # by a redirect, which would be the only one
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_megabytes * 2**20)
     folder = files.home() / settings.folder
     current = Current(folder, metrics.swapped)
@@ -67,7 +72,8 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
     metrics.watch(app)
     plain = {"/predict": predictions.predict, "/invocations": predictions.invocations}
     most = app.config["MAX_CONTENT_LENGTH"]
-    app.wsgi_app = Shortcut(app.wsgi_app, plain, most, metrics)  # type: ignore[assignment, method-assign]
+    shortcut = Shortcut(app.wsgi_app, plain, most, metrics)
+    app.wsgi_app = access.Access(shortcut, rules, metrics)  # type: ignore[assignment, method-assign]
     return app
 
 

@@ -42,6 +42,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     environment = os.environ | {
         "PORT": str(port), "PROMETHEUS_MULTIPROC_DIR": str(folder),
         "SERVE_FOLDER": str(folder / "serving"),  # where there is no model
+        "SERVE_ALLOWED_HOSTS": "x",
     }  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=files.ROOT, env=environment, stdout=log, stderr=log)
