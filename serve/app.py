@@ -42,7 +42,6 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
     """
     rules = access.rules(settings)
     app = Flask(__name__, static_folder=None)
-    app.url_map.merge_slashes = False  # by a redirect, which would be the only one
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_megabytes * 2**20)
     folder = files.home() / settings.folder
     current = Current(folder, metrics.swapped)
