@@ -48,7 +48,7 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
     app.extensions[EXTENSION] = current
     predictions = Predictions(folder, current, metrics, online)
     silence = max(SILENCE, 3 * settings.interval_seconds)
-    views = Views(folder, current, predictions, silence)
+    views = Views(folder, current, predictions, silence, needs_token=rules.token is not None)
     for rule, method, view in (
         ("/", "GET", lambda: page.page(folder)),
         ("/drift.html", "GET", page.drift),
@@ -80,10 +80,16 @@ class Views:
     """What each address answers."""
 
     def __init__(
-        self, folder: Path, current: Current, predictions: Predictions, silence: float
+        self,
+        folder: Path,
+        current: Current,
+        predictions: Predictions,
+        silence: float,
+        *,
+        needs_token: bool,
     ) -> None:
         self._folder, self._current, self._predictions = folder, current, predictions
-        self._silence = silence
+        self._silence, self._needs_token = silence, needs_token
 
     def predict(self) -> Response:
         """Probabilities of one customer, or of many."""
@@ -125,12 +131,14 @@ class Views:
 
     def openapi(self) -> Response:
         """The OpenAPI document."""
-        return _answer(document.openapi(self._current.model()))
+        return _answer(self._document())
 
     def docs(self) -> Response:
         """The same, as a page."""
-        page = document.page(document.openapi(self._current.model()))
-        return Response(page, mimetype="text/html")
+        return Response(document.page(self._document()), mimetype="text/html")
+
+    def _document(self) -> dict[str, Any]:
+        return document.openapi(self._current.model(), needs_token=self._needs_token)
 
     def _watcher(self) -> dict[str, Any] | None:
         return place.read(self._folder, place.WATCHER)
