@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from serve.metrics import ELSEWHERE
 from serve.problems import MIMETYPE, Problem
+from serve.protect import HEADERS
 from stages.shared import files
 from stages.shared.errors import UserError
 from stages.shared.identifiers import shown
@@ -125,6 +126,7 @@ class Access:
         self._metrics.count(ELSEWHERE, problem.status, 0.0)
         said = problem.json()
         headers = [("Content-Type", MIMETYPE), ("Content-Length", str(len(said)))]
+        headers += HEADERS.items()
         if problem.status == HTTPStatus.UNAUTHORIZED:
             headers += CHALLENGES
         start(f"{problem.status} {HTTPStatus(problem.status).phrase}", headers)

@@ -9,7 +9,7 @@ import orjson
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from serve import access, document, mlflow_protocol, page, place
+from serve import access, document, mlflow_protocol, page, place, protect
 from serve.current import Current, Model
 from serve.predictions import RETRY, Predictions
 from serve.problems import Problem, defect
@@ -69,6 +69,7 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _defect)
     metrics.watch(app)
+    protect.watch(app)
     plain = {"/predict": predictions.predict, "/invocations": predictions.invocations}
     most = app.config["MAX_CONTENT_LENGTH"]
     shortcut = Shortcut(app.wsgi_app, plain, most, metrics)
@@ -135,7 +136,7 @@ class Views:
 
     def docs(self) -> Response:
         """The same, as a page."""
-        return Response(document.page(self._document()), mimetype="text/html")
+        return document.page(self._document())
 
     def _document(self) -> dict[str, Any]:
         return document.openapi(self._current.model(), needs_token=self._needs_token)

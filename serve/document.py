@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from flask import render_template
-
+from serve import protect
 from serve.access import OPEN
 from serve.problems import MIMETYPE
 from serve.rows import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from flask import Response
 
     from serve.current import Model
 
@@ -237,10 +238,10 @@ def _problems(*statuses: str) -> dict[str, Any]:
     return {s: {"description": _PROBLEMS[s], "content": content} for s in statuses}
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: dict[str, Any]) -> Response:
     """The document as HTML that needs nothing from elsewhere."""
     schemas = document["components"]["schemas"]
-    return render_template(
+    return protect.page(
         "api.html",
         info=document["info"],
         paths=document["paths"],
