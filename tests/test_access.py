@@ -408,6 +408,26 @@ def test_on_a_public_address_nobody_reads_a_customer_without_the_token(folder: P
         assert TOKEN not in server.log.read_text()
 
 
+def test_every_answer_says_what_a_browser_may_do_with_it(plain: Server) -> None:
+    json_of_a_kind = {"Content_Type": "application/json; charset=utf-8"}  # Flask answers that
+    for answer in (
+        *(plain.ask(path) for path in (*KEPT, *OPEN)),
+        *(plain.ask(path, BODY) for path in (*ASKED, "/model")),
+        plain.ask("/predict", b"{"), plain.ask("/predict", BODY, **json_of_a_kind),
+        plain.ask("/model", Host=EVIL),
+    ):  # fmt: skip
+        found = [(name.lower(), value) for name, value in answer.headers]
+        headers = dict(found)
+        assert len(found) == len(headers), found  # none is there twice
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] in {"no-store", "no-cache, private"}
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert policy.endswith("frame-ancestors 'none'")
+        assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
+
+
 def refused(arguments: list[str], **environment: str) -> str:
     done = subprocess.run(
         arguments, cwd=files.ROOT, capture_output=True, text=True, timeout=PATIENCE,
