@@ -532,7 +532,7 @@ def test_with_the_token_as_the_password_the_page_opens_and_asks(
             tab.get_by_role("button", name="Ask the model").click()
             expect(tab.locator("#answer .big")).to_be_visible()
             expect(tab.locator("#answer")).to_contain_text("TreeSHAP")
-        known["password"] = "another"
+        known["password"] = known["username"]
         with browser.new_context(http_credentials=known) as kept:
             answer = kept.new_page().goto(address)
             assert answer

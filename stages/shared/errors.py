@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from stages.shared.terminal import printable
+
 
 class UserError(Exception):
     """Something outside the code is wrong: the message says what, which value, what to do.
@@ -32,7 +34,7 @@ def run(main: Callable[[], None]) -> None:
         if show_traceback:
             raise
         sys.stdout.flush()  # what was said before the error stays before it
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
