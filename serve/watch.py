@@ -113,7 +113,7 @@ class Watcher:
     def _tell(self, error: str | None = None, code: str | None = None) -> None:
         """Note how things stand; print what is new."""
         if error and error != self._told[0]:
-            print(f"serve: {printable(str(error))}", file=sys.stderr, flush=True)
+            print(f"serve: {printable(error)}", file=sys.stderr, flush=True)
         self._told = error, code
         found = self._notes | {"error": error, "code": code, "at": time.time()}
         try:
