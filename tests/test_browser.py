@@ -525,15 +525,15 @@ def test_no_page_can_show_ours_as_a_part_of_itself(
 def test_with_the_token_as_the_password_the_page_opens_and_asks(
     browser: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token = "correct-horse-battery"
-    monkeypatch.setenv(access.TOKEN, token)
-    known: Any = dict.fromkeys(("username", "password"), token)  # the user may have any name
+    shown = "correct-horse-battery"
+    monkeypatch.setenv(access.TOKEN, shown)
+    known: Any = dict.fromkeys(("username", "password"), shown)  # the user may have any name
     with answering(folder) as address:
         with opened(browser, address, http_credentials=known) as tab:
             tab.get_by_role("button", name="Ask the model").click()
             expect(tab.locator("#answer .big")).to_be_visible()
             expect(tab.locator("#answer")).to_contain_text("TreeSHAP")
-        known["password"] = token[::-1]
+        known["password"] = shown[::-1]
         with browser.new_context(http_credentials=known) as kept:
             answer = kept.new_page().goto(address)
             assert answer
