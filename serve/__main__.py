@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from serve import metrics
+from serve import access, metrics
 from stages.registry import cli
 from stages.shared import errors, files, params
 from stages.shared.errors import UserError
@@ -97,7 +97,7 @@ class Supervisor:
         """Renew the workers, once for all hangups since the last time."""
         self._hung_up, self._next_reload = False, time.monotonic() + SETTLE
         try:
-            params.serve()  # gunicorn ends where it cannot read its settings
+            access.rules(params.serve())  # gunicorn ends where it cannot read its settings
         except UserError as error:
             print(f"serve: not reloaded: {error}", file=sys.stderr, flush=True)
         else:
@@ -147,7 +147,9 @@ def main() -> None:
     parser = cli.parser("Serve what production names.")
     parser.add_argument("--port", type=cli.port, default=8000)
     given = parser.parse_args()
-    refuse_taken(params.serve().host, given.port)
+    settings = params.serve()
+    access.rules(settings)
+    refuse_taken(settings.host, given.port)
     environment = {k: v for k, v in os.environ.items() if k != metrics.FOLDER} | {
         "PORT": str(given.port),
         "OMP_WAIT_POLICY": "passive",  # threads that wait take no time from other requests

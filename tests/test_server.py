@@ -356,7 +356,7 @@ def test_slow_and_idle_clients_hold_nobody_up(here: Clone) -> None:
     with running(here) as server:
         until(lambda: server.serves(3), "version 3 is served")
         address = ("127.0.0.1", server.port)
-        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         held = [socket.create_connection(address) for _ in range(100)]
         for n, connection in enumerate(held):
             # Idle; in the middle of the headers; in the middle of the body.

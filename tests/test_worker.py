@@ -56,6 +56,7 @@ def serving(folder: Path, *options: str, **changes: str) -> Iterator[int]:
     environment = os.environ | {
         "PORT": str(port), "PROMETHEUS_MULTIPROC_DIR": str(folder), "SERVE_PATIENCE": str(PATIENCE),
         "SERVE_FOLDER": str(folder / "serving"),  # where there is no model
+        "SERVE_ALLOWED_HOSTS": "x",
     } | changes  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=files.ROOT, env=environment, stdout=log, stderr=log)

@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from stages.shared.terminal import printable
+
 _ROOM = "free some space on its disk, then type the same again"
 _RIGHTS = "let this user write there, or be the user whose clone it is"
 _REMEDIES = {
@@ -47,7 +49,7 @@ def run(main: Callable[[], None]) -> None:
         if show_traceback:
             raise
         sys.stdout.flush()  # what was said before the error stays before it
-        print(f"error: {line(error)}", file=sys.stderr)
+        print(f"error: {printable(line(error))}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

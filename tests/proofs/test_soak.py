@@ -28,6 +28,7 @@ from test_server import Server, running, until
 
 from stages.registry import ledger, ledger_copy, store
 from stages.shared import servable
+from stages.shared.identifiers import Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
