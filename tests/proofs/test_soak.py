@@ -28,7 +28,6 @@ from test_server import Server, running, until
 
 from stages.registry import ledger, ledger_copy, store
 from stages.shared import servable
-from stages.shared.identifiers import Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -136,7 +135,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 @pytest.fixture(scope="module")
 def expected(clone: Clone) -> dict[int, list[float]]:
     """What each version says of each row."""
-    found = {}
+    found, known = {}, store.versions()
     for version in range(1, VERSIONS + 1):
         served = servable.load(store.fetch(version))
         found[version] = [served.one([row[name] for name in FEATURES]) for row in ROWS]
