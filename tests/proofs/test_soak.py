@@ -137,7 +137,7 @@ def expected(clone: Clone) -> dict[int, list[float]]:
     """What each version says of each row."""
     found, known = {}, store.versions()
     for version in range(1, VERSIONS + 1):
-        served = servable.load(store.fetch(version))
+        served = servable.load(store.fetch(known[version]))
         found[version] = [served.one([row[name] for name in FEATURES]) for row in ROWS]
     assert len({tuple(said) for said in found.values()}) == VERSIONS
     return found
