@@ -14,6 +14,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
+# A container may run as a user without a name and without a home: DVC and MLflow ask for both.
+ifndef HOME
+export HOME := $(shell echo ~)
+endif
+ifndef LOGNAME
+export LOGNAME := $(shell id -un 2>/dev/null)
+endif
 # Nothing of ours phones home.
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
