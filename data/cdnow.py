@@ -209,7 +209,11 @@ def _pip_download(folder: str) -> None:
     options = ["--no-deps", "--require-hashes", "--disable-pip-version-check", "--quiet"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder]
     done = subprocess.run(
-        [*command, "--requirement", str(REQUIREMENTS)], capture_output=True, text=True, check=False
+        [*command, "--requirement", str(REQUIREMENTS)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]

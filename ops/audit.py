@@ -142,7 +142,9 @@ def image(name: str, lock: Path) -> list[str]:
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, cwd=files.ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=files.ROOT, capture_output=True, text=True, errors="replace", check=False
+        )
     except OSError as error:
         return subprocess.CompletedProcess(command, 127, "", str(error))
 

@@ -189,7 +189,7 @@ def readiness(
         patience: seconds after which the watcher should have said something.
     """
     seen = watcher or {}
-    reached, silent = seen.get("reached"), time.time() - seen.get("at", 0)
+    reached, silent = seen.get("reached"), abs(time.time() - seen.get("at", 0))
     absent = "the watcher is not there"
     if watcher and silent > patience:
         absent = f"the watcher has said nothing for {silent:.0f} s"

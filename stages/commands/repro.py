@@ -111,7 +111,12 @@ def run_dvc(arguments: list[str]) -> tuple[int, list[str]]:
     command = [sys.executable, "-m", "dvc", "repro", *arguments]
     lines = []
     with subprocess.Popen(
-        command, cwd=files.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=files.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         for line in process.stdout or ():
             lines.append(line)

@@ -16,7 +16,9 @@ def run(where: Path, *arguments: str) -> str:
         UserError: DVC's own error, in one line.
     """
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=where, capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         # What DVC did not expect it ends with a traceback, whose last line says what it was.

@@ -13,6 +13,7 @@ from typing import Any
 from stages.registry import ledger, ledger_copy, store
 from stages.shared import files
 from stages.shared.errors import UserError
+from stages.shared.terminal import printable
 
 
 def gather() -> store.Registry:
@@ -100,10 +101,10 @@ def newest_month() -> dict[str, str]:
 
 
 def who() -> str:
-    """The name that git knows, or else the login name."""
+    """The name that git knows, or else the login name; on one line, whatever is in it."""
     try:
         asked = ["git", "config", "user.name"]
-        named = subprocess.run(asked, cwd=files.ROOT, capture_output=True, text=True, check=False)
-        return named.stdout.strip() or getpass.getuser()
+        named = subprocess.run(asked, cwd=files.ROOT, capture_output=True, check=False).stdout
+        return printable(" ".join(named.decode(errors="replace").split()) or getpass.getuser())
     except (OSError, KeyError):  # no git; a container may run as a user without a name
         return "unknown"
