@@ -134,6 +134,12 @@ class Clone:
             }
 
 
+def ran(said: str) -> set[str]:
+    """The stages that the table of `make repro` says ran."""
+    rows = [line.split() for line in said.splitlines()]
+    return {row[0] for row in rows if len(row) > 2 and row[1] == "ran"}
+
+
 def month(
     name: str,
     *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import clone as clones
 import pytest
+from clone import ran
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clones.small(tmp_path_factory.mktemp("story"))
-
-
-def ran(said: str) -> set[str]:
-    """The stages that the table of `make repro` says ran."""
-    rows = [line.split() for line in said.splitlines()]
-    return {row[0] for row in rows if len(row) > 2 and row[1] == "ran"}
 
 
 def lock(clone: Clone) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def _project(folder: Path, cache: Path, addresses: Iterable[Address]) -> None:
     for command in (["init", "--quiet"], commit):
         subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)
     dvc.run(folder, "init")
-    dvc.run(folder, "config", "cache.dir", str(cache))
+    # A link: DVC's configuration cannot hold a path with accents.
+    (folder / ".dvc" / "cache").symlink_to(cache)
     outs = [{"md5": md5, "hash": "md5", "path": str(i)} for i, md5 in enumerate(addresses)]
     YAML(typ="safe").dump({"outs": outs}, folder / "ledger.dvc")
 
