@@ -25,7 +25,7 @@ _NOISE = re.compile(
     r"$|> python -m|(Updat|Generat)ing lock file|To track the changes|\tgit add|To enable auto|"
     r"\tdvc config|Use `dvc push`|Stage '\w+' (didn't|is cached)|'.*\.dvc' didn't change|"
     r"Verifying data sources|Running stage|ERROR: failed to reproduce|Data and pipelines are up|"
-    r"WARNING: 'data/rejected' is empty"
+    r"WARNING: 'data/rejected' is empty|Having any troubles\?"
 )
 
 
