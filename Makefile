@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-server test-browser test-backtest test-portable images smoke test-shared test-contract backup \
+.PHONY: help run test test-server test-browser test-backtest test-machines test-portable images smoke test-shared test-contract backup \
         load-backup release-api alerts audit lint format bench bench-serve bench-page backtest data month repro \
         promote rollback history status experiments adopt simulate restore gc features report serve mlflow \
         screenshot lock relock
@@ -128,12 +128,14 @@ SERVER_TESTS := tests/test_server.py tests/test_slow_clients.py tests/test_defau
 BROWSER_TESTS := tests/test_browser.py
 
 BACKTEST_TESTS := tests/test_backtest.py
+# Clones that are moved and copied, other users, full disks, other processors: each runs the loop.
+MACHINE_TESTS := tests/test_clones.py tests/test_machines.py tests/test_portable.py
 PORTABLE_TESTS := tests/test_portable_months.py
 # These need a container engine; Compose v2, or docker-compose where that is what there is.
 CONTAINERS := tests/containers
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 export COMPOSE
-SLOW_TESTS := $(SERVER_TESTS) $(BROWSER_TESTS) $(BACKTEST_TESTS) $(PORTABLE_TESTS) $(CONTAINERS)
+SLOW_TESTS := $(SERVER_TESTS) $(BROWSER_TESTS) $(BACKTEST_TESTS) $(MACHINE_TESTS) $(PORTABLE_TESTS) $(CONTAINERS)
 
 test: .venv/installed ## all tests but those that need minutes, a browser or containers
 	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(SLOW_TESTS:%=--ignore=%)
@@ -152,6 +154,9 @@ chromium:
 
 test-backtest: .venv/installed ## bounds that the loop keeps, and that a bad gate breaks; some minutes
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m pytest --numprocesses auto $(BACKTEST_TESTS)
+
+test-machines: .venv/installed ## clones as people move them, on machines as they have them; some minutes
+	@python -m pytest --numprocesses auto --dist loadfile $(MACHINE_TESTS)
 
 test-portable: .venv/installed ## every month of the default data on other processors: the same bytes; half an hour
 	@python -m pytest $(PORTABLE_TESTS)
