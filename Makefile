@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-server test-browser test-backtest test-portable images smoke test-shared test-contract backup \
+.PHONY: help run test test-server test-browser test-backtest test-portable test-soak images smoke test-shared test-contract backup \
         load-backup release-api alerts audit lint format bench bench-serve bench-page backtest data month repro \
         promote rollback history status experiments adopt simulate restore gc features report serve mlflow \
         screenshot lock relock
@@ -126,7 +126,9 @@ PORTABLE_TESTS := tests/test_portable_months.py
 CONTAINERS := tests/containers
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 export COMPOSE
-SLOW_TESTS := $(SERVER_TESTS) $(BROWSER_TESTS) $(BACKTEST_TESTS) $(PORTABLE_TESTS) $(CONTAINERS)
+# Each at a length that takes minutes to hours; the environment shortens them.
+PROOFS := tests/proofs
+SLOW_TESTS := $(SERVER_TESTS) $(BROWSER_TESTS) $(BACKTEST_TESTS) $(PORTABLE_TESTS) $(CONTAINERS) $(PROOFS)
 
 test: .venv/installed ## all tests but those that need minutes, a browser or containers
 	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(SLOW_TESTS:%=--ignore=%)
@@ -148,6 +150,9 @@ test-backtest: .venv/installed ## bounds that the loop keeps, and that a bad gat
 
 test-portable: .venv/installed ## every month of the default data on other processors: the same bytes; half an hour
 	@python -m pytest $(PORTABLE_TESTS)
+
+test-soak: .venv/installed ## 1,000,000 requests over 1,000 moves of production; half an hour [REQUESTS=n] [MOVES=n]
+	@python -m pytest --capture=no $(PROOFS)/test_soak.py
 
 images: ## the images of the server and of the registry
 	@POSTGRES_PASSWORD=unused $(COMPOSE) build
