@@ -28,15 +28,16 @@ RUN PROMETHEUS_MULTIPROC_DIR=/tmp /opt/venv/bin/python -c "import serve.__main__
 
 FROM python:3.11-slim-bookworm AS api
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp \
-    MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true SERVE_HOST=0.0.0.0
+    MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true SERVE_HOST=0.0.0.0 SERVE_TOKEN_FILE=token/token
 # OpenMP, which LightGBM's library is linked with: it says what moves a probability.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 >/dev/null \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=build-api /opt/venv /opt/venv
 COPY --from=build-api /app /app
 WORKDIR /app
-# All that it ever writes: the model in its place, and what was fetched of the registry.
-RUN mkdir -p models/serving data/memory && chown -R 10001:10001 models data
+# All that it ever writes: the model in its place, what was fetched of the registry, and the token
+# that its clients need, which it makes on its first start.
+RUN mkdir -p models/serving data/memory token && chown -R 10001:10001 models data token && chmod 700 token
 USER 10001:10001
 EXPOSE 8000
 # Alive, with or without a model; whether it has one is for the load balancer to ask, at /ready.

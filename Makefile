@@ -117,7 +117,7 @@ mlflow: .venv/installed ## MLflow's own pages on the registry [PORT=n]
 	@python -m stages.commands.pages $(call option,port,PORT)
 
 # Minutes of real servers, models and faults: these run one after the other.
-SERVER_TESTS := tests/test_server.py tests/test_default_data.py
+SERVER_TESTS := tests/test_server.py tests/test_slow_clients.py tests/test_default_data.py
 BROWSER_TESTS := tests/test_browser.py
 
 BACKTEST_TESTS := tests/test_backtest.py

@@ -18,6 +18,7 @@ from data.adoption import columns, labels, outcome, placing, section, survey
 from data.adoption.outcome import Adopted
 from stages.shared import errors, files, params, snapshots, words
 from stages.shared.errors import UserError
+from stages.shared.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ def adopt(
     words.table(title, ("column", "type", "what it holds", "used"), outcome.rows(adopted))
     gone.append(placing.place(list(found.values()), new, raw, params_file))
     for line in [*outcome.notes(adopted, drift), *filter(None, gone)]:
-        print(line)
+        say(line)
     if before.get("data") != section.read(new)["data"]:
         print(section.OTHER_MODEL)
     print("next: make repro")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ from markupsafe import Markup
 
 from page import charts
 from page.view import view
+from stages.shared import policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +38,7 @@ def pages(facts: Facts, *lives: bool) -> list[str]:
     charts_ = drawn(shown)
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     css = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    head = policy.HEAD + policy.meta(allowed(script, css))
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
@@ -48,7 +48,7 @@ def pages(facts: Facts, *lives: bool) -> list[str]:
             **shown,
             live=live,
             charts=charts_,
-            policy=policy(script),
+            head=Markup(head),  # noqa: S704 - ours
             css=Markup(css),  # noqa: S704 - ours
             script=Markup(script),  # noqa: S704 - ours
         )
@@ -56,13 +56,10 @@ def pages(facts: Facts, *lives: bool) -> list[str]:
     ]
 
 
-def policy(script: str) -> str:
+def allowed(script: str, css: str) -> str:
     """What a browser may do with the page: run its own script, ask its own server, no more."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    more = "connect-src 'self'", "img-src data:"
+    return policy.policy([policy.source(script)], [policy.source(css)], *more)
 
 
 def drawn(shown: Mapping[str, Any]) -> dict[str, Markup | None]:

@@ -9,7 +9,7 @@ import orjson
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from serve import document, mlflow_protocol, page, place
+from serve import access, document, mlflow_protocol, page, place, protect
 from serve.current import Current, Model
 from serve.predictions import RETRY, Predictions
 from serve.problems import Problem, defect
@@ -36,15 +36,19 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
         settings: section ``serve`` of params.yaml.
         metrics: where requests and predictions are counted.
         online: the store that answers by id.
+
+    Raises:
+        UserError: see `access.rules`.
     """
+    rules = access.rules(settings)
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_body_megabytes * 2**20)
+    app.config["MAX_CONTENT_LENGTH"] = settings.most_bytes
     folder = files.home() / settings.folder
     current = Current(folder, metrics.swapped)
     app.extensions[EXTENSION] = current
-    predictions = Predictions(folder, current, metrics, online)
+    predictions = Predictions(folder, current, metrics, online, settings.max_rows)
     silence = max(SILENCE, 3 * settings.interval_seconds)
-    views = Views(folder, current, predictions, silence)
+    views = Views(folder, current, predictions, silence, needs_token=rules.token is not None)
     for rule, method, view in (
         ("/", "GET", lambda: page.page(folder)),
         ("/drift.html", "GET", page.drift),
@@ -65,9 +69,11 @@ def create_app(settings: Serve, metrics: Metrics, online: Online) -> Flask:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _defect)
     metrics.watch(app)
+    protect.watch(app)
     plain = {"/predict": predictions.predict, "/invocations": predictions.invocations}
     most = app.config["MAX_CONTENT_LENGTH"]
-    app.wsgi_app = Shortcut(app.wsgi_app, plain, most, metrics)  # type: ignore[assignment, method-assign]
+    shortcut = Shortcut(app.wsgi_app, plain, most, metrics)
+    app.wsgi_app = access.Access(shortcut, rules, metrics)  # type: ignore[assignment, method-assign]
     return app
 
 
@@ -75,10 +81,16 @@ class Views:
     """What each address answers."""
 
     def __init__(
-        self, folder: Path, current: Current, predictions: Predictions, silence: float
+        self,
+        folder: Path,
+        current: Current,
+        predictions: Predictions,
+        silence: float,
+        *,
+        needs_token: bool,
     ) -> None:
         self._folder, self._current, self._predictions = folder, current, predictions
-        self._silence = silence
+        self._silence, self._needs_token = silence, needs_token
 
     def predict(self) -> Response:
         """Probabilities of one customer, or of many."""
@@ -120,12 +132,14 @@ class Views:
 
     def openapi(self) -> Response:
         """The OpenAPI document."""
-        return _answer(document.openapi(self._current.model()))
+        return _answer(self._document())
 
     def docs(self) -> Response:
         """The same, as a page."""
-        page = document.page(document.openapi(self._current.model()))
-        return Response(page, mimetype="text/html")
+        return document.page(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        return document.openapi(self._current.model(), needs_token=self._needs_token)
 
     def _watcher(self) -> dict[str, Any] | None:
         return place.read(self._folder, place.WATCHER)

@@ -13,6 +13,7 @@ from serve import place
 from serve.rows import Contract
 from stages.shared import servable
 from stages.shared.errors import UserError
+from stages.shared.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,8 @@ class Current:
         except Exception as error:
             self.trouble = f"{type(error).__name__}: {error}"
             self._again = time.monotonic() + PAUSE
-            print(f"serve: the new model cannot be taken: {error}", file=sys.stderr, flush=True)
+            why = printable(str(error))
+            print(f"serve: the new model cannot be taken: {why}", file=sys.stderr, flush=True)
             return False
         self._model, self.trouble = model, None
         self._swapped(model)

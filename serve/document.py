@@ -5,33 +5,42 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from flask import render_template
-
+from serve import protect
+from serve.access import OPEN
 from serve.problems import MIMETYPE
 from serve.rows import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flask import Response
+
     from serve.current import Model
 
 _TYPES = {"number": "number", "category": "string", "boolean": "boolean"}
 _PROBLEMS = {
     "400": "The body is no valid JSON.",
+    "401": "The server's token is needed.",
     "404": "No month has this customer, or there is no such report.",
     "408": "The request did not come whole in time.",
     "413": "The body is too large.",
     "415": "The body is not application/json.",
+    "421": "The server does not answer to this name.",
     "422": "The request does not fit the contract; every field that is wrong is named.",
     "503": "There is no model yet, or the online store cannot be asked.",
 }
 
 
-def openapi(model: Model | None) -> dict[str, Any]:
-    """The document; without a model, that of any contract."""
+def openapi(model: Model | None, *, needs_token: bool = False) -> dict[str, Any]:
+    """The document; without a model, that of any contract.
+
+    Args:
+        model: the one in place.
+        needs_token: whether this server asks for one.
+    """
     features = model.facts["features"] if model else {}
     customer = model.facts["id"] if model else "id"
-    return {
+    found = {
         "openapi": "3.1.0",
         "info": {
             "title": "churn",
@@ -46,6 +55,22 @@ def openapi(model: Model | None) -> dict[str, Any]:
         },
         "components": {"schemas": _schemas(customer, features)},
     }
+    return _guarded(found, needs_token=needs_token)
+
+
+def _guarded(document: dict[str, Any], *, needs_token: bool) -> dict[str, Any]:
+    """Add what `access` refuses, and the two ways to show the token where it is asked for."""
+    if needs_token:
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "basic": {"type": "http", "scheme": "basic"},  # the token is the password
+        }
+    for path, methods in document["paths"].items():
+        for operation in () if path in OPEN else methods.values():
+            operation["responses"] |= _problems("401", "421") if needs_token else _problems("421")
+            if needs_token:
+                operation["security"] = [{"bearer": []}, {"basic": []}]
+    return document
 
 
 _ANY = {"type": "object"}
@@ -213,10 +238,10 @@ def _problems(*statuses: str) -> dict[str, Any]:
     return {s: {"description": _PROBLEMS[s], "content": content} for s in statuses}
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: dict[str, Any]) -> Response:
     """The document as HTML that needs nothing from elsewhere."""
     schemas = document["components"]["schemas"]
-    return render_template(
+    return protect.page(
         "api.html",
         info=document["info"],
         paths=document["paths"],

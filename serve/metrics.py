@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the client's own name; read when it is imported
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_ELSEWHERE = "elsewhere"  # one label for all addresses that are no route: they are without end
+ELSEWHERE = "elsewhere"  # one label for all addresses that are no route: they are without end
 
 
 def mark_dead(pid: int) -> None:
@@ -64,7 +64,7 @@ class Metrics:
         @app.after_request
         def end(response: Response) -> Response:
             rule = request.url_rule
-            route = rule.rule if rule else _ELSEWHERE
+            route = rule.rule if rule else ELSEWHERE
             self.count(route, response.status_code, time.perf_counter() - g.begun)
             return response
 

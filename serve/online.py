@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from gevent import Timeout
 from gevent.threadpool import ThreadPool
 from sqlalchemy import (
     Column,
@@ -48,6 +49,7 @@ _ONE = select(_CUSTOMERS.c.features).where(_CUSTOMERS.c.customer == bindparam("c
 
 BATCH = 10_000
 THREADS = 10  # of a worker, that wait for the store
+PATIENCE = 5.0  # seconds that a request waits for the store, or for one of these threads
 
 
 def engine(url: str) -> Engine:
@@ -63,8 +65,8 @@ def engine(url: str) -> Engine:
 class Online:
     """The store as the server reads it."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        self._url, self._patience = url, patience
         self._engine: Engine | None = None
         self._threads: ThreadPool | None = None  # made by the worker: a fork has no threads
 
@@ -81,10 +83,11 @@ class Online:
                 # worker's other requests, and whatever else waits for a thread.
                 if self._threads is None:  # an idle pool is false
                     self._threads = ThreadPool(THREADS)
-                text = self._threads.apply(self._find, (customer,))
+                with Timeout(self._patience, TimeoutError("no answer within its time")):
+                    text = self._threads.apply(self._find, (customer,))
                 found = None if text is None else orjson.loads(text)
         # Of a database, of its driver that is not there, of what somebody else wrote into it.
-        except (SQLAlchemyError, ImportError, ValueError) as error:
+        except (SQLAlchemyError, ImportError, ValueError, TimeoutError) as error:
             why = f"the online store cannot be asked ({reason(error)}): type `make features`"
             raise Problem(503, why, headers={"Retry-After": "5"}) from None
         if found is None:

@@ -8,6 +8,7 @@ from serve import body, mlflow_protocol, place
 from serve.explain import Explanations
 from serve.parallel import scored
 from serve.problems import Fault, Problem
+from serve.rows import refuse_many
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,11 @@ RETRY = {"Retry-After": "2"}
 class Predictions:
     """Answers with the model in place; every answer is of one model alone."""
 
-    def __init__(self, folder: Path, current: Current, metrics: Metrics, online: Online) -> None:
-        self._folder, self._current = folder, current
+    def __init__(
+        self, folder: Path, current: Current, metrics: Metrics, online: Online, max_rows: int
+    ) -> None:
+        """Answer with the model of ``current``; at most ``max_rows`` customers of a request."""
+        self._folder, self._current, self._max_rows = folder, current, max_rows
         self._metrics, self._online = metrics, online
         self._explanations = Explanations(folder)
 
@@ -44,7 +48,7 @@ class Predictions:
         """The probability of one customer, or of many.
 
         Raises:
-            Problem: 400, 404, 422 or 503.
+            Problem: 400, 404, 413, 422 or 503.
         """
         now, given = self.model(), _object(sent)
         if "instances" in given and "instances" not in now.contract.names:
@@ -67,9 +71,9 @@ class Predictions:
         """The labels of many customers, in MLflow's protocol.
 
         Raises:
-            Problem: 400 or 503.
+            Problem: 400, 413 or 503.
         """
-        churns = mlflow_protocol.answer(self.model(), body.parse(sent))
+        churns = mlflow_protocol.answer(self.model(), body.parse(sent), self._max_rows)
         self._metrics.predicted(sum(churns), len(churns) - sum(churns))
         return {"predictions": churns}
 
@@ -104,6 +108,7 @@ class Predictions:
             faults.append(Fault("instances", "is not a list"))
         if faults:
             raise Problem(422, "the request does not fit the contract", faults)
+        refuse_many(len(rows), self._max_rows)
         churned, predictions = 0, []
         columns = now.contract.many(rows) if rows else []
         body.refuse_repeated(sent, 1 + sum(map(len, rows)))

@@ -27,6 +27,7 @@ COMMAND = (sys.executable, "-m", "page", "--live")
 QUIET = 2.0  # seconds without a change: a run of the pipeline writes one report after the other
 _PR_SET_PDEATHSIG = 1  # Linux: a signal for when the parent dies
 AGAIN = 60.0  # seconds until a page that could not be made is tried again
+LONGEST = 600.0  # seconds that making a page may take
 
 
 class Remaker:
@@ -38,6 +39,7 @@ class Remaker:
         command: Sequence[str] = COMMAND,
         quiet: float = QUIET,
         again: float = AGAIN,
+        longest: float = LONGEST,
     ) -> None:
         """Begin without a page.
 
@@ -46,12 +48,13 @@ class Remaker:
             command: makes the page.
             quiet: seconds that nothing must have changed for.
             again: seconds until it is tried again after it failed.
+            longest: seconds after which it is killed, which is a failure.
         """
         self._folder, self._command = folder, command
-        self._quiet, self._again = quiet, again
+        self._quiet, self._again, self._longest = quiet, again, longest
         self._made: Any = None  # what the newest page was made of
         self._seen: Any = None
-        self._since = 0.0
+        self._since = self._begun = 0.0
         self._child: subprocess.Popen[bytes] | None = None
 
     @staticmethod
@@ -78,6 +81,8 @@ class Remaker:
     def _reap(self, child: subprocess.Popen[bytes]) -> None:
         status = child.poll()
         if status is None:
+            if time.monotonic() - self._begun > self._longest:
+                child.kill()  # what has become of it is seen at the next look
             return
         self._child = None
         if status:
@@ -87,6 +92,7 @@ class Remaker:
             self._made = (True, *self._made[1:])  # that the page is there now is no change
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._begun = time.monotonic()
         return subprocess.Popen(
             self._command,
             cwd=files.ROOT,

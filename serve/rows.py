@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from serve.problems import Fault, Problem
+from serve.problems import Fault, Problem, short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Value = float | str | bool | None
 
 LARGEST = 1e30  # as stages.shared.values has it, which workers do not import
-FAULTS_SHOWN = 100
 _NUMBERS, _TEXTS = {float, int, NoneType}, {str, NoneType}
 _BOOLEANS, _NOTHING = {bool, NoneType}, frozenset({"", None})
+_LONGEST_SHOWN = 40  # characters of a value
 _WORDS = {"number": "a number", "category": "a text", "boolean": "true or false"}
 
 
@@ -56,8 +56,10 @@ class Check(NamedTuple):
             return None if ((numbers < self.low) | (numbers > self.high)).any() else numbers
         if self.type == "boolean":
             return list(values) if kinds <= _BOOLEANS else None
+        if not kinds <= _TEXTS:
+            return None
         distinct = set(values)
-        if not kinds <= _TEXTS or (self.values and not distinct <= self.values | _NOTHING):
+        if self.values and not distinct <= self.values | _NOTHING:
             return None
         return [value or None for value in values] if "" in distinct else list(values)
 
@@ -121,7 +123,7 @@ class Contract:
         """The values of many customers: for each column a list, or an array of numbers.
 
         Raises:
-            Problem: 422, with every field that is wrong, `FAULTS_SHOWN` of them at most.
+            Problem: 422, with the fields that are wrong.
         """
         try:
             columns = list(zip(*map(self._pick, rows), strict=True))
@@ -168,37 +170,44 @@ class Contract:
 
     def refused(self, rows: Sequence[Any], place: Callable[[int], str]) -> Problem:
         """The problem with rows of which at least one is wrong."""
-        faults: list[Fault] = []
-        for number, row in enumerate(rows):
-            faults += self.faults(row, place(number))
-            if len(faults) > FAULTS_SHOWN:
-                break
-        more = f"; the first {FAULTS_SHOWN} are named" if len(faults) > FAULTS_SHOWN else ""
-        return Problem(422, f"the request does not fit the contract{more}", faults[:FAULTS_SHOWN])
+        faults = (
+            fault for number, row in enumerate(rows) for fault in self.faults(row, place(number))
+        )
+        return Problem(422, "the request does not fit the contract", faults)
 
-    def faults(self, row: Any, where: str) -> Iterable[Fault]:
-        """Everything that is wrong with one customer."""
+    def faults(self, row: Any, where: str) -> Iterator[Fault]:
+        """Everything that is wrong with one customer, one after the other as it is asked for."""
         if not isinstance(row, dict):
-            return [Fault(where, f"is {_said(row)}, not an object")]
+            yield Fault(where, f"is {_said(row)}, not an object")
+            return
         dot = f"{where}." if where else ""
-        found = []
         for check in self.checks:
             if check.name not in row:
-                found.append(Fault(dot + check.name, "is missing: null says that it is not known"))
+                yield Fault(dot + check.name, "is missing: null says that it is not known")
             elif (value := row[check.name]) is not None and not check.passes(value):
-                found.append(Fault(dot + check.name, check.reason(value)))
+                yield Fault(dot + check.name, check.reason(value))
         for name, value in row.items():
             if name == self.customer:
                 if not isinstance(value, str | None):
-                    found.append(Fault(dot + name, f"is {_said(value)}, not a text or null"))
+                    yield Fault(dot + name, f"is {_said(value)}, not a text or null")
             elif name not in self.names:
-                found.append(Fault(dot + name, "is not in the contract"))
-        return found
+                yield Fault(dot + name, "is not in the contract")
+
+
+def refuse_many(number: int, most: int) -> None:
+    """Refuse more rows than a request may have.
+
+    Raises:
+        Problem: 413.
+    """
+    if number > most:
+        raise Problem(413, f"the request has {number:,} rows, at most {most:,} are taken: split it")
 
 
 def _said(value: Any) -> str:
     """A value as a fault shows it: short."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    if isinstance(value, str):
+        value = value[:_LONGEST_SHOWN]
+    return short(json.dumps(value, ensure_ascii=False), _LONGEST_SHOWN)

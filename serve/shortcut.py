@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from serve.problems import MIMETYPE, Problem, defect
+from serve.protect import HEADERS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 _OK = "200 OK"
+_HEADERS = list(HEADERS.items())
 
 
 class Shortcut:
@@ -67,5 +69,6 @@ class Shortcut:
             headers = list(problem.headers.items())
         self._metrics.count(path, status, time.perf_counter() - begun)
         line = _OK if status == 200 else f"{status} {HTTPStatus(status).phrase}"
-        start(line, [("Content-Type", kind), ("Content-Length", str(len(found))), *headers])
+        size = str(len(found))
+        start(line, [("Content-Type", kind), ("Content-Length", size), *_HEADERS, *headers])
         return [found]

@@ -1,32 +1,47 @@
-"""gunicorn's gevent worker: no wait without an end, errors in our shape, bodies read at once."""
+"""gunicorn's gevent worker, with what one bad client must not take from the others.
+
+gunicorn's own workers have no deadline for a request (a thread, or a connection, is held for as
+long as somebody sends a byte now and then), search all that has come of a head or of a chunk's
+line again with each byte of it, stop to accept at a fixed number of connections, and let a client
+whose bytes are always there go on until it has no more. What that costs is in
+docs/operations.md, in figures, and so is what this worker costs. Here
+
+- a request has `patience` seconds from its first byte to its last (408, and the connection ends);
+- a head is handed to gunicorn's parser once, whole (`serve.client`); bodies are read here, each
+  byte once (`serve.bodies`);
+- a request that comes in many pieces waits its turn for each further one: one a millisecond, of
+  all such requests of a worker;
+- of too many connections, or too many bytes of unfinished bodies, the connection goes first that
+  has been without an answer for longest (`serve.connections`).
+"""
 
 from __future__ import annotations
 
-import errno
-import time
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from gunicorn.http import body
+import gevent
+from gevent.server import StreamServer
 from gunicorn.http.errors import (
-    ChunkMissingTerminator,
     ExpectationFailed,
-    InvalidChunkExtension,
-    InvalidChunkSize,
     InvalidHTTPVersion,
     LimitRequestHeaders,
     LimitRequestLine,
-    NoMoreData,
     ParseException,
     UnsupportedTransferCoding,
 )
 from gunicorn.workers.ggevent import GeventWorker
 
-from serve.problems import MIMETYPE, Problem, defect
+from serve.bodies import Body
+from serve.client import Client
+from serve.connections import Connections
+from serve.problems import MIMETYPE, Problem, defect, short
 
-UNREAD = 60.0  # seconds that a client has for reading an answer
-_AT_ONCE = 2**18  # bytes of a body that one call of the system reads
+ACCEPTED = 32  # connections in one pass of the loop, at most
+SPARE = 100  # connections between the first that is cut and the last that is accepted
+_NEXT_PASS = 1e-9  # seconds; whatever is above nought waits until the loop has seen all sockets
 _SHOWN = 200  # characters of what gunicorn says
 _STATUSES: dict[type[Exception], int] = {
     ExpectationFailed: 417,
@@ -35,140 +50,35 @@ _STATUSES: dict[type[Exception], int] = {
     LimitRequestLine: 414,
     UnsupportedTransferCoding: 501,
 }
-_DAMAGED = (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize, NoMoreData)
 
 
-class Client:
-    """A client's socket, as gunicorn reads and writes it, that waits for nobody without an end."""
+class Listener(StreamServer):  # type: ignore[misc]
+    """Accepts connections; the more there are, the more at once.
 
-    def __init__(self, socket: Any, idle: float, patience: float) -> None:
-        """Wrap a socket.
-
-        Args:
-            socket: gevent's.
-            idle: seconds that a connection may lie idle between two requests.
-            patience: seconds from the first byte of a request to its last.
-        """
-        self._socket, self._idle, self._patience = socket, idle, patience
-        self._until: float | None = None  # when the request that is being read must be here
-        self._ended = False
-        self._head: bytes | None = None  # of the answer, until there is more of it; empty if sent
-        self.request: Any = None  # gunicorn's, once its headers are read
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._socket, name)
-
-    def recv(self, size: int) -> bytes:
-        """Read what there is; nothing if the client has left, or was idle for too long.
-
-        Raises:
-            Problem: 408, the request is not whole and its time is over.
-        """
-        if self._ended:
-            return b""
-        left = self._idle if self._until is None else self._until - time.monotonic()
-        if left <= 0:  # also for a client whose bytes are always there
-            raise self._late()
-        self._socket.settimeout(left)
-        try:
-            found: bytes = self._socket.recv(size)
-        except TimeoutError:
-            if self._until is None:
-                self.end()
-                return b""
-            raise self._late() from None
-        if self._until is None:
-            self._until = time.monotonic() + self._patience
-        return found
-
-    def _late(self) -> Problem:
-        self.end()
-        return Problem(408, f"the request was not whole {self._patience:g} s after its first byte")
-
-    def sendall(self, data: bytes) -> None:
-        """Send all; an answer's headers, which are written first, go with what follows them.
-
-        Raises:
-            ConnectionResetError: the client does not read.
-        """
-        if self._head is None:
-            self._head = data
-            return
-        self._socket.settimeout(UNREAD)
-        try:
-            self._socket.sendall(self._head + data)
-        except TimeoutError:
-            raise ConnectionResetError(errno.ECONNRESET, "the client does not read") from None
-        self._head = b""
-
-    def end(self) -> None:
-        """Read nothing more, and close after the answer."""
-        self._ended = True
-        if self.request is not None:
-            self.request.force_close()
-
-    def next_request(self) -> None:
-        """The request was answered: wait for another one."""
-        if self._head:
-            self.sendall(b"")
-        self._until = self.request = self._head = None
-
-
-class Body(body.Body):  # type: ignore[misc]
-    """A request's body; one whose size is known is read in large parts.
-
-    gunicorn's own takes 1,024 bytes at a time, whatever it is asked for.
+    Few are shared out among the workers one by one. Of thousands, those that wait behind others
+    would wait for a pass of the loop each.
     """
 
-    def __init__(self, reader: Any, client: Client) -> None:
-        super().__init__(reader)
-        self._client = client
-
-    def read(self, size: int | None = None) -> bytes:
-        """Read ``size`` bytes, or all.
-
-        Raises:
-            Problem: 400, it comes in chunks, and these are damaged; 408, it does not come.
-        """
-        try:
-            reader = self.reader
-            if isinstance(reader, body.LengthReader) and reader.length and size == reader.length:
-                return self._whole(reader)
-            found: bytes = super().read(size)
-        except _DAMAGED as error:
-            self._client.end()
-            raise Problem(400, f"the body cannot be read: {_short(error)}") from None
-        return found
-
-    def drain(self) -> None:
-        """Read what the application left unread, while the request's time still runs.
-
-        Raises:
-            StopIteration: it does not come; gunicorn then hangs up. The answer has been sent.
-        """
-        if isinstance(self.reader, body.LengthReader) and not self.reader.length:
-            return  # nearly always
-        try:
-            while self.read(_AT_ONCE):
-                pass
-        except Problem as problem:
-            raise StopIteration(problem.detail) from None
-
-    def _whole(self, reader: Any) -> bytes:
-        unreader, missing = reader.unreader, reader.length
-        parts, reader.length = [unreader.take_buffered()], 0
-        if len(parts[0]) > missing:  # the client's next request is there already
-            unreader.unread(parts[0][missing:])
-            return bytes(parts[0][:missing])
-        missing -= len(parts[0])
-        while missing and (part := self._client.recv(min(missing, _AT_ONCE))):
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
+    @property
+    def max_accept(self) -> int:
+        """Connections that are accepted in one pass of the loop."""
+        return min(1 + len(self.pool) // 16, ACCEPTED)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """The worker; gunicorn's setting ``timeout`` is also the time in which a request must come."""
+    """The worker; gunicorn.conf.py sets its patience."""
+
+    patience = 30.0  # seconds from the first byte of a request to its last
+
+    def run(self) -> None:
+        """Answer until told to stop."""
+        most = self.worker_connections - min(SPARE, self.worker_connections // 2)
+        self._connections = Connections(most, self.patience, self.cfg.keepalive)
+        super().run()
+
+    def server_class(self, listener: Any, spawn: Any, **_: Any) -> Listener:
+        """What accepts connections; gunicorn calls it as it would a class."""
+        return Listener(listener, handle=partial(self.handle, listener), spawn=spawn)
 
     def timeout_ctx(self) -> AbstractContextManager[None]:
         """The client keeps the time: a timer less for each request."""
@@ -176,23 +86,35 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Answer a client's requests."""
-        super().handle(listener, Client(client, self.cfg.keepalive, self.cfg.timeout), addr)
+        known = Client(client, self._connections)
+        self._connections.enter(known)
+        try:
+            super().handle(listener, known, addr)
+        finally:
+            self._connections.leave(known)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Client, addr: Any) -> None:
-        """Answer one request."""
-        sock.request, req.body = req, Body(req.body.reader, sock)
+        """Answer one request, and let the other connections have their turn.
+
+        A client that sends its next request at once would otherwise be answered again and again,
+        and the others not at all. `gevent.sleep(0)` is not enough: it comes back within the same
+        pass of the loop, which looks at the sockets of the others only after 5 ms of such passes.
+        """
+        sock.begin(req)
+        req.body = Body(req.body, sock)
         try:
             super().handle_request(listener_name, req, sock, addr)
             req.body.drain()
         finally:
             sock.next_request()
+        gevent.sleep(_NEXT_PASS)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what is no HTTP, in the shape of all other errors; the connection ends."""
         if not isinstance(exc, Exception):  # the worker ends
             return
         problem = refusal(exc)
-        where = f" to {req.uri[:_SHOWN]}" if req is not None else ""
+        where = f" to {short(req.uri, _SHOWN)}" if req is not None else ""
         self.log.warning("refused a request%s from %s: %s", where, addr, problem.detail)
         said = problem.json()
         head = (
@@ -210,9 +132,5 @@ def refusal(error: BaseException) -> Problem:
         return error
     if not isinstance(error, ParseException):
         return defect()
-    return Problem(_STATUSES.get(type(error), 400), f"this is no HTTP/1.1: {_short(error)}")
-
-
-def _short(error: Exception) -> str:
-    text = str(error)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    said = f"this is no HTTP/1.1: {short(str(error), _SHOWN)}"
+    return Problem(_STATUSES.get(type(error), 400), said)

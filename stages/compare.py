@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.shared import candidate, errors, files, params, ranking, scoring
+from stages.shared.terminal import say
 
 if TYPE_CHECKING:
     from stages.registry.store import Production
@@ -255,7 +256,7 @@ def main() -> None:
     against = f"version {now.version}" if production else "nothing in production"
     print(f"compare: candidate {model.digest[:12]} against {against}: {decision.verdict}")
     for reason in decision.reasons:
-        print(f"  {reason}")
+        say(f"  {reason}")
 
 
 def already(digest: str, now: Production) -> str | None:

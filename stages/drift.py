@@ -16,6 +16,7 @@ from stages.shared.comparisons import Comparisons
 from stages.shared.contract import Names
 from stages.shared.errors import UserError
 from stages.shared.fold import Month, fold
+from stages.shared.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +154,7 @@ def main() -> None:
         )
     write_window(state, data, p, known)
     known.keep()
-    print(f"drift: {steps[-1].month}: {steps[-1].reason}")
+    say(f"drift: {steps[-1].month}: {steps[-1].reason}")
     print(f"drift: the training window is {months.span(state.window)}")
 
 

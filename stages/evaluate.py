@@ -13,6 +13,7 @@ import numpy as np
 from sklearn import metrics
 
 from stages.shared import candidate, errors, files, params, ranking, scoring
+from stages.shared.terminal import say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -186,7 +187,7 @@ def main() -> None:
         else "evaluate: the gate is not passed"
     )
     for reason in found["reasons"]:
-        print(f"  {reason}")
+        say(f"  {reason}")
 
 
 def sentence(found: dict[str, Any]) -> str:

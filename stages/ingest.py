@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.shared import contract, dvc_files, errors, files, memory, params, snapshots
 from stages.shared.errors import UserError
+from stages.shared.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -119,7 +120,7 @@ def ingest(
     gone = _remove_all_but(found, out)
     memory.remember(known, {month: entries[month] for month in found})
     reports = [entries[month]["report"] for month in found]
-    print(_closing_line(reports, len(new), gone))
+    say(_closing_line(reports, len(new), gone))
     return {"months": reports}
 
 
@@ -198,7 +199,7 @@ def _read(
     _write_month(typed, judged.table, data)
     if judged.rejected:
         _write_rejected(rejected, path.name, judged.rejected)
-    print(_line(judged.report, look_at), flush=True)
+    say(_line(judged.report, look_at), flush=True)
     return judged.report
 
 

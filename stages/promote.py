@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stages.registry import cli, dvc, evidence, ledger, moves, runs, store
 from stages.shared import dvc_files, errors, files, params
 from stages.shared.errors import UserError
+from stages.shared.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,7 +227,7 @@ def _finish(receipt: dict[str, Any], digest: str) -> None:
     as_version = f", as version {receipt['version']}" if receipt["version"] else ""
     print(f"promote: candidate {digest[:12]}{as_version}: {receipt['outcome']}")
     for reason in receipt["reasons"]:
-        print(f"  {reason}")
+        say(f"  {reason}")
     if receipt["outcome"] == "awaiting approval":
         print("  to say yes: make promote")
 

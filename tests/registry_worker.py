@@ -3,14 +3,17 @@
 One process imports MLflow (seconds) and forks for every job, so a test can kill a command at each
 of its writes. A write is a file under the clone opened for writing or renamed, a folder removed, or
 a commit that changes the database; the kill is a SIGKILL just before it. A job that is killed at
-write k has therefore done all the writes before k, and none after.
+write k has therefore done all the writes before k, and none after. Where the disk is full at write
+k, the job goes on, but no write succeeds from there on.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -65,7 +68,7 @@ class Worker:
 
     def warm_up(self, root: Path, code: str) -> None:
         """Run ``code`` in the process itself: what it imports, its children need not."""
-        self._send({"root": str(root), "code": code, "kill_at": None, "env": {}, "here": True})
+        self._send({"root": str(root), "code": code, "env": {}, "here": True})
         done = self._answer()
         assert done.status == 0, done.said
 
@@ -73,14 +76,29 @@ class Worker:
         with self._process:  # closes its pipes: it ends
             pass
 
-    def start(self, root: Path, code: str, kill_at: int | None = None, **env: str) -> Job:
+    def start(
+        self,
+        root: Path,
+        code: str,
+        kill_at: int | None = None,
+        full_at: int | None = None,
+        **env: str,
+    ) -> Job:
         """Run ``code`` in the clone at ``root``; it finds `clone`, and `run(main, *arguments)`."""
-        self._send({"root": str(root), "code": code, "kill_at": kill_at, "env": env})
+        job = {"root": str(root), "code": code, "kill_at": kill_at, "full_at": full_at, "env": env}
+        self._send(job)
         return Job(self)
 
-    def do(self, root: Path, code: str, kill_at: int | None = None, **env: str) -> Done:
+    def do(
+        self,
+        root: Path,
+        code: str,
+        kill_at: int | None = None,
+        full_at: int | None = None,
+        **env: str,
+    ) -> Done:
         """The same, and wait for it."""
-        return self.start(root, code, kill_at, **env).result()
+        return self.start(root, code, kill_at, full_at, **env).result()
 
     def _send(self, job: dict[str, Any]) -> None:
         assert self._process.stdin
@@ -122,7 +140,7 @@ def _child(job: dict[str, Any], said: Path, writes: Path) -> None:
     out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    _watch(Path(job["root"]), writes, job["kill_at"])
+    _watch(Path(job["root"]), writes, job["kill_at"], job["full_at"])
     sys.exit(_work(job))
 
 
@@ -150,10 +168,11 @@ def _work(job: dict[str, Any]) -> int:
     return int(scope["status"] or 0)
 
 
-def _watch(root: Path, writes: Path, kill_at: int | None) -> None:
-    """Count every write from here on, and kill this process just before write ``kill_at``."""
+def _watch(root: Path, writes: Path, kill_at: int | None, full_at: int | None) -> None:
+    """Count every write from here on, and end this process, or its disk's room, just before one."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
+    from sqlalchemy.exc import OperationalError
 
     note = writes.open("w", buffering=1)
     count = 0
@@ -164,12 +183,19 @@ def _watch(root: Path, writes: Path, kill_at: int | None) -> None:
         count += 1
         if count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if full_at and count >= full_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), what.split(" ", 1)[1])
         note.write(f"{what}\n")
 
     def commit(_connection: Any) -> None:
         if pending:
-            before_write(f"commit {' '.join(pending)}")
+            tables = " ".join(pending)
             pending.clear()
+            try:
+                before_write(f"commit {tables}")
+            except OSError:
+                full = sqlite3.OperationalError("database or disk is full")
+                raise OperationalError("COMMIT", None, full) from None
 
     def audit(name: str, args: tuple[Any, ...]) -> None:
         what = _file_write(name, args)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 import serve_fixtures
 from hypothesis import HealthCheck, given, settings
@@ -18,9 +21,9 @@ from serve_fixtures import FEATURES, GOOD, Placed
 from serve import features, online, place
 from serve.parallel import PARALLEL
 from serve.place import PAGE
-from serve.problems import MIMETYPE
+from serve.problems import MIMETYPE, Problem
 from serve.remake import Remaker
-from stages.shared import files
+from stages.shared import files, params
 from stages.shared.errors import UserError
 
 ESTIMATORS = ("hist_gradient_boosting", "logistic_regression", "random_forest")
@@ -61,7 +64,7 @@ def placed(folder: Path) -> Placed:
 
 @pytest.fixture(scope="module")
 def server(folder: Path, placed: Placed) -> Server:
-    return Server(folder, max_body_megabytes=0.1)
+    return Server(folder, max_body=100_000)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -423,6 +426,53 @@ def test_what_is_wrong_with_the_online_store_is_a_503(tmp_path: Path) -> None:
     assert server.post("/predict", {"customer": "broken"})[0] == 200  # it is seen at once
     nowhere = Server(tmp_path, online_store="postgresql+nodriver://localhost/x")
     assert nowhere.post("/predict", {"customer": "a"})[0] == 503
+
+
+def test_the_bound_of_a_body_has_an_old_name_that_is_still_read() -> None:
+    def section(**changes: Any) -> params.Serve:
+        given = {k: v for k, v in params.read()["serve"].items() if k != "max_body"}
+        return params.parse(params.Serve, "serve", given | changes)
+
+    assert section(max_body=1000).most_bytes == 1000
+    assert section(max_body_megabytes=0.5).most_bytes == 2**19
+    assert section().most_bytes == params.MAX_BODY
+    with pytest.raises(UserError, match="max_body is there too, which is its new name"):
+        section(max_body=1000, max_body_megabytes=0.5)
+
+
+def test_more_customers_than_the_bound_are_a_413_in_every_form(tmp_path: Path) -> None:
+    server = Server(tmp_path, max_rows=3)
+    serve_fixtures.put(tmp_path, 1)
+    names, values = list(GOOD), list(GOOD.values())
+    for number, status in ((3, 200), (4, 413)):
+        rows = [GOOD] * number
+        split = {"columns": names, "data": [values] * number}
+        for way in WAYS:
+            assert server.post("/predict", {"instances": rows}, way)[0] == status
+            assert server.post("/invocations", {"dataframe_records": rows}, way)[0] == status
+            found, said = server.post("/invocations", {"dataframe_split": split}, way)
+            assert found == status
+    assert said["detail"] == "the request has 4 rows, at most 3 are taken: split it"
+
+
+def test_an_online_store_that_says_nothing_is_a_503_however_many_ask(tmp_path: Path) -> None:
+    customers, patience = 2 * online.THREADS, 0.5
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=128)) as silent:
+        port = silent.getsockname()[1]
+        url = f"postgresql+psycopg2://u:p@127.0.0.1:{port}/online"
+        store = online.Online(url, patience)
+        begun = time.monotonic()
+        asked = [gevent.spawn(refused_by, store) for _ in range(customers)]
+        gevent.joinall(asked, timeout=60)
+        assert time.monotonic() - begun < 2.5
+    why = "the online store cannot be asked (no answer within its time): type `make features`"
+    assert [one.value for one in asked] == [(503, why)] * customers
+
+
+def refused_by(store: online.Online) -> tuple[int, str]:
+    with pytest.raises(Problem) as refused:
+        store.features("00123", frozenset())
+    return refused.value.status, refused.value.detail
 
 
 def test_figures_count_requests_predictions_and_swaps(tmp_path: Path) -> None:

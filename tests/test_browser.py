@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import serve_fixtures
+import test_evidently_page
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
@@ -19,8 +20,9 @@ from werkzeug.serving import make_server
 from bench import page as made_up
 from page import render
 from page.facts import Facts
+from serve import access
 from serve.place import PAGE
-from stages.shared import contract
+from stages.shared import contract, files
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -67,14 +69,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
     """The application, answering on a port."""
+    with answering(folder) as address:
+        yield address
+
+
+@contextmanager
+def answering(folder: Path) -> Iterator[str]:
     application = serve_fixtures.client(folder).application
     server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager
@@ -371,6 +381,163 @@ def test_after_a_swap_the_page_says_that_another_version_answers(
             expect(tab.locator("#moved")).to_contain_text("answers with version 2")
     finally:
         serve_fixtures.put(folder, 1)
+
+
+# --- hostile names, and who may look ---
+
+# Each would set `window.broken`, were it anything but text.
+HOSTILE = (
+    "</script><script>window.broken=1</script>",
+    "<img src=x onerror=window.broken=1>",
+    '"><svg onload=window.broken=1>',
+    "'};window.broken=1;//",
+    "{{ 7*7 }}${window.broken=1}",
+)
+INJECTED = (
+    "<script>window.broken=1</script><img src=x onerror='window.broken=1'>"
+    "<svg onload='window.broken=1'></svg>"
+    "<iframe srcdoc='<script>parent.broken=1</script>'></iframe>"
+)
+
+
+def hostile(found: Facts, text: str) -> Facts:
+    """The facts with a column, categories, people, reasons, months and models of such a name."""
+    said = made_up.with_column(found, text)
+    said.events[-1] |= {"who": text, "why": text, "month": text}
+    said.events[0] |= {"why": text}
+    said.compare["reasons"] = [text]
+    for column in said.columns.values():
+        column["bins"] = [text for _ in column["bins"]]
+    for run in said.runs:
+        run |= {"month": text, "verdict": text}
+    candidate = {**(said.candidate or {}), "estimator": text}
+    return replace(said, candidate=candidate, next_step=f"{text}: {text}", trouble=text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_hostile_names_are_shown_and_do_nothing(
+    browser: Browser, folder: Path, tmp_path: Path, scheme: str, text: str
+) -> None:
+    serve_fixtures.put(tmp_path, 1)
+    features = {text: {"type": "category", "values": [text]}}
+    form = {"version": 1, "id": text, "features": features, "example": {text: text}}
+    facts = replace(hostile(made_up.facts(12, 10), text), form=form)
+    (tmp_path / PAGE).write_text(render.page(facts, live=True))
+    with (
+        answering(tmp_path) as address,
+        opened(browser, address, color_scheme=scheme) as tab,  # no violation, and no error
+    ):
+        dialogs: list[str] = []
+        tab.on("dialog", lambda dialog: dialogs.append(dialog.message))
+        expect(tab.locator("#age")).to_contain_text("ago")  # the page's own script runs
+        expect(tab.locator("body")).to_contain_text(text)
+        tab.get_by_role("button", name=text).first.click()
+        expect(tab.locator("#distribution-title")).to_have_text(text)
+        tab.keyboard.press("Escape")
+        for closed in tab.locator("summary").all():
+            closed.click()
+        assert tab.evaluate("window.broken") is None
+        assert dialogs == []
+
+
+def test_a_script_that_got_into_the_page_does_not_run(
+    browser: Browser, folder: Path, address: str
+) -> None:
+    before = (folder / PAGE).read_text()
+    (folder / PAGE).write_text(before.replace("<body>", f"<body>{INJECTED}"))
+    try:
+        with browser.new_context() as kept:  # that it is refused is in the browser's own log
+            tab = kept.new_page()
+            tab.goto(address)
+            expect(tab.locator("#age")).to_contain_text("ago")
+            tab.wait_for_timeout(200)
+            assert tab.evaluate("window.broken") is None
+    finally:
+        (folder / PAGE).write_text(before)
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the server finds Evidently's page: a folder of this test's."""
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "DRIFT_HTML", tmp_path / "reports" / "drift.html")
+    files.DRIFT_HTML.parent.mkdir()
+    return files.DRIFT_HTML
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_evidentlys_page_shows_hostile_names_and_runs_nothing_of_them(
+    browser: Browser, address: str, reports: Path, scheme: str
+) -> None:
+    test_evidently_page.write(reports)
+    with opened(browser, f"{address}drift.html", color_scheme=scheme) as tab:
+        for name in test_evidently_page.HOSTILE[:3]:
+            expect(tab.locator("body")).to_contain_text(f"Drift in column '{name}'")
+        expect(tab.locator("svg.main-svg").first).to_be_visible()  # its plots are drawn
+        assert tab.evaluate("[window.broken, window.origin]") == [None, "null"]
+
+
+def test_a_script_that_got_into_evidentlys_page_does_not_run(
+    browser: Browser, address: str, reports: Path
+) -> None:
+    page = test_evidently_page.write(reports)
+    reports.write_text(page.replace("<body>", f"<body>{INJECTED}"))
+    with browser.new_context() as kept:
+        tab = kept.new_page()
+        tab.goto(f"{address}drift.html")
+        expect(tab.locator("body")).to_contain_text("Drift in column")
+        assert tab.evaluate("window.broken") is None
+        # Nor one in a page that is not of ours: it has no policy, and runs nothing.
+        reports.write_text(f"<!doctype html>{INJECTED}<p>here</p>")
+        tab.goto(f"{address}drift.html")
+        expect(tab.locator("body")).to_contain_text("here")
+        assert tab.evaluate("window.broken") is None
+
+
+@pytest.mark.parametrize("path", ["docs", ""])
+def test_our_other_pages_are_styled_and_run_no_script(
+    browser: Browser, tmp_path: Path, path: str
+) -> None:
+    with answering(tmp_path) as address:
+        with opened(browser, address + path) as tab:
+            wide = tab.locator("body").evaluate("body => getComputedStyle(body).maxWidth")
+            assert wide == "960px"
+        with browser.new_context() as kept:
+            tab = kept.new_page()
+            tab.goto(address + path)
+            tab.evaluate("document.body.append(document.createElement('script'))")
+            tab.evaluate("document.querySelector('script').textContent = 'window.broken = 1'")
+            assert tab.evaluate("window.broken") is None
+
+
+def test_no_page_can_show_ours_as_a_part_of_itself(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "frame.html").write_text(f"<iframe src={address}></iframe>")
+    with browser.new_context() as kept:
+        tab = kept.new_page()
+        tab.goto((tmp_path / "frame.html").as_uri())
+        tab.wait_for_timeout(500)
+        assert all("churn_model" not in frame.title() for frame in tab.frames)
+
+
+def test_with_the_token_as_the_password_the_page_opens_and_asks(
+    browser: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = "correct-horse-battery"
+    monkeypatch.setenv(access.TOKEN, shown)
+    known: Any = dict.fromkeys(("username", "password"), shown)  # the user may have any name
+    with answering(folder) as address:
+        with opened(browser, address, http_credentials=known) as tab:
+            tab.get_by_role("button", name="Ask the model").click()
+            expect(tab.locator("#answer .big")).to_be_visible()
+            expect(tab.locator("#answer")).to_contain_text("TreeSHAP")
+        known["password"] = shown[::-1]
+        with browser.new_context(http_credentials=known) as kept:
+            answer = kept.new_page().goto(address)
+            assert answer
+            assert answer.status == 401
 
 
 # --- empty states ---

@@ -1,4 +1,7 @@
-"""A kill at any write leaves a state that the next run completes; of two racers one wins."""
+"""A kill or a full disk at any write leaves a state that the next run completes.
+
+Of two racers one wins.
+"""
 
 from __future__ import annotations
 
@@ -73,8 +76,8 @@ class Field:
         shutil.rmtree(self.clone.root)
         shutil.copytree(self._kept, self.clone.root)
 
-    def do(self, code: str, kill_at: int | None = None) -> Done:
-        return self.worker.do(self.clone.root, code, kill_at)
+    def do(self, code: str, kill_at: int | None = None, full_at: int | None = None) -> Done:
+        return self.worker.do(self.clone.root, code, kill_at, full_at)
 
     def told(self, code: str) -> dict[str, Any]:
         """Run ``code``, which must end well, and then have the state told."""
@@ -104,7 +107,18 @@ class Field:
             assert died.killed, died.said
             assert len(died.writes) == n - 1
             assert self.told(code) == expected, f"killed before {whole.writes[n - 1]}"
+            self.reset()
+            refused = self.do(code, full_at=n)
+            assert is_one_line(refused), (whole.writes[n - 1], refused.said)
+            assert self.told(code) == expected, f"no room for {whole.writes[n - 1]}"
         return len(points)
+
+
+def is_one_line(refused: Done) -> bool:
+    """Whether a command ended as it should where the disk is full."""
+    lines = refused.said.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    return refused.status == 1 and len(errors) == 1 and "Traceback" not in refused.said
 
 
 @pytest.fixture
@@ -225,8 +239,8 @@ def test_a_gc_survives_a_kill_and_takes_nothing_that_a_version_needs(field: Fiel
     collect = """
 from stages.commands import gc
 from stages.registry import store
-gc._delete_runs(gc._kept_digests(store.read().events))
-status = 0
+def main(): gc._delete_runs(gc._kept_digests(store.read().events))
+status = run(main)
 """
     assert field.survives(collect, lambda _n, _what: True) == 4
     fetch = "from stages.registry import store; status = 0; known = store.versions()"

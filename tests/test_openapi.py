@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi import checks
 from serve_fixtures import FEATURES, GOOD
 
-from serve import online
+from serve import access, online
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +88,22 @@ def test_the_page_names_every_address_and_every_column(folder: Path) -> None:
         assert f"<code>{path}</code>" in page
     for name in FEATURES:
         assert f"<code>{name}</code>" in page
+
+
+@pytest.mark.parametrize("path", [path for path, _ in ADDRESSES])
+def test_where_a_token_is_needed_the_document_says_so_and_it_is_so(
+    folder: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(access.TOKEN, "correct-horse-battery")
+    client = serve_fixtures.client(folder)
+    shown = {"Authorization": "Bearer correct-horse-battery"}
+    said = client.get("/openapi.json", headers=shown).json
+    ((method, operation),) = said["paths"][path].items()
+    asked = client.open(path, method=method.upper(), json={})
+    assert ("security" in operation) == (asked.status_code == 401) == (path not in access.OPEN)
+    ways = {way for one in operation.get("security", []) for way in one}
+    assert ways <= said["components"]["securitySchemes"].keys()
+    elsewhere = client.open(path, method=method.upper(), json={}, headers={"Host": "other"})
+    assert ("421" in operation["responses"]) == (elsewhere.status_code == 421)
+    assert ("401" in operation["responses"]) == (asked.status_code == 401)
+    assert client.open(path, method=method.upper(), json={}, headers=shown).status_code != 401

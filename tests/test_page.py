@@ -21,6 +21,7 @@ from page import challenger, charts, heat, histograms, line, now, placing, quali
 from page.facts import Facts, from_json, to_json
 from page.view import production_left, view
 from stages.registry import ledger
+from stages.shared import policy
 from stages.shared.contract import Feature
 
 SCRIPT = "<script>alert(1)</script>"
@@ -526,10 +527,13 @@ def test_what_people_wrote_stays_text() -> None:
 
 
 def test_only_the_pages_own_script_may_run(html: str) -> None:
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
     script = html[html.rindex("<script>") + len("<script>") : html.rindex("</script>")]
-    assert policy
-    assert policy[1].replace("&#39;", "'") == render.policy(script)
+    css = html[html.index("<style>") + len("<style>") : html.index("</style>")]
+    said = policy.of(html)
+    assert said == render.allowed(script, css)
+    assert policy.source(script) in said
+    assert "unsafe" not in said
+    assert " style=" not in html  # which that policy would refuse
 
 
 def test_only_the_live_page_has_a_form(html: str) -> None:

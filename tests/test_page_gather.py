@@ -288,6 +288,20 @@ def test_a_page_that_cannot_be_made_is_tried_again_later_and_the_old_one_stays(
         soon.step()
 
 
+def test_making_a_page_that_has_no_end_is_a_failure_too(
+    shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hangs = (sys.executable, "-c", "import time; time.sleep(600)")
+    made = Remaker(tmp_path, hangs, quiet=0, again=3600, longest=0.1)
+    made.step()
+    assert not made.idle
+    end = time.monotonic() + 60
+    while not made.idle and time.monotonic() < end:
+        made.step()
+    assert made.idle
+    assert "the old one stays" in capsys.readouterr().err
+
+
 def test_the_live_page_is_put_where_the_server_looks(shop: Shop) -> None:
     shop.given(1)
     folder = command.folder()

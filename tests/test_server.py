@@ -356,7 +356,7 @@ def test_slow_and_idle_clients_hold_nobody_up(here: Clone) -> None:
     with running(here) as server:
         until(lambda: server.serves(3), "version 3 is served")
         address = ("127.0.0.1", server.port)
-        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         held = [socket.create_connection(address) for _ in range(100)]
         for n, connection in enumerate(held):
             # Idle; in the middle of the headers; in the middle of the body.
@@ -369,8 +369,10 @@ def test_slow_and_idle_clients_hold_nobody_up(here: Clone) -> None:
             connection.close()
 
 
-def test_it_stops_at_once_also_with_live_connections_and_leaves_nothing(here: Clone) -> None:
-    with running(here) as server:
+def test_it_stops_at_once_also_with_live_connections_and_leaves_nothing(
+    here: Clone, tmp_path: Path
+) -> None:
+    with running(here, TMPDIR=str(tmp_path)) as server:
         until(lambda: server.serves(3), "version 3 is served")
         clients = [Load(server) for _ in range(2)]
         for client in clients:
@@ -383,17 +385,54 @@ def test_it_stops_at_once_also_with_live_connections_and_leaves_nothing(here: Cl
             client.stop()
         idle.close()
         assert not [pid for pid in family if is_alive(pid)]
+        assert counted(tmp_path) == []
         log = server.log.read_text()
         assert "Traceback" not in log
         assert "Exception ignored" not in log
 
 
-def test_a_killed_supervisor_leaves_no_process_behind(here: Clone) -> None:
+@pytest.mark.parametrize("what", ["serve.watch", "gunicorn"])
+def test_it_ends_also_where_a_child_is_stopped(here: Clone, what: str) -> None:
     with running(here) as server:
+        until(lambda: server.serves(3), "version 3 is served")
+        family = server.processes("")
+        for pid in server.processes(what):
+            os.kill(pid, signal.SIGSTOP)
+        assert server.stop() < PATIENCE / 3
+        until(lambda: not [pid for pid in family if is_alive(pid)], "all processes end")
+
+
+def test_a_killed_supervisor_leaves_nothing_behind(here: Clone, tmp_path: Path) -> None:
+    with running(here, TMPDIR=str(tmp_path)) as server:
         family = [server.process.pid, *server.processes("")]
+        assert len(counted(tmp_path)) == 1
+        (watcher,) = server.processes("serve.watch")
+        os.kill(watcher, signal.SIGSTOP)
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
         until(lambda: not [p for p in family if is_alive(p)], "all processes end")
+        assert counted(tmp_path) == []
+
+
+def test_what_a_killed_server_counted_goes_at_the_next_start_and_no_other_s(
+    here: Clone, tmp_path: Path
+) -> None:
+    with running(here, TMPDIR=str(tmp_path)) as other, running(here, TMPDIR=str(tmp_path)) as first:
+        family = first.processes("")
+        for pid in (first.process.pid, *family):
+            os.kill(pid, signal.SIGKILL)
+        first.process.wait()
+        until(lambda: not [p for p in family if is_alive(p)], "all processes end")
+        assert len(counted(tmp_path)) == 2
+        with running(here, TMPDIR=str(tmp_path)):
+            assert len(counted(tmp_path)) == 2
+            other.ask("/health")
+            assert 'churn_requests_total{route="/health",status="200"}' in other.ask("/metrics")[1]
+
+
+def counted(folder: Path) -> list[Path]:
+    """The folders in which servers count, or did."""
+    return list(folder.glob("churn-metrics-*"))
 
 
 def is_alive(pid: int) -> bool:

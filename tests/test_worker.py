@@ -10,14 +10,19 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ports import free_port
 
-from serve.problems import MIMETYPE
+from serve.bodies import Chunked
+from serve.connections import HELD
+from serve.problems import MIMETYPE, Problem
 from stages.shared import files
 
 PATIENCE = 3  # seconds that a request has here
@@ -31,26 +36,37 @@ class Answer(NamedTuple):
     body: Any
 
 
+STARTED: dict[int, int] = {}  # process ids of gunicorn, by port
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with serving(tmp_path_factory.mktemp("counts")) as port:
+        yield port
+
+
+@contextmanager
+def serving(folder: Path, *options: str, **changes: str) -> Iterator[int]:
+    """gunicorn with one worker on a port."""
     port = free_port()
-    folder = tmp_path_factory.mktemp("counts")
     command = [
         sys.executable, "-m", "gunicorn", "--config", str(files.ROOT / "serve/gunicorn.conf.py"),
-        "--workers", "1", "--timeout", str(PATIENCE),
+        "--workers", "1", *options,
     ]  # fmt: skip
     environment = os.environ | {
-        "PORT": str(port), "PROMETHEUS_MULTIPROC_DIR": str(folder),
+        "PORT": str(port), "PROMETHEUS_MULTIPROC_DIR": str(folder), "SERVE_PATIENCE": str(PATIENCE),
         "SERVE_FOLDER": str(folder / "serving"),  # where there is no model
-    }  # fmt: skip
+        "SERVE_ALLOWED_HOSTS": "x",
+    } | changes  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=files.ROOT, env=environment, stdout=log, stderr=log)
     try:
         wait(port, folder / "log")
+        STARTED[port] = process.pid
         yield port
     finally:
         process.terminate()
-        process.wait()
+        process.wait(ENDS)
 
 
 def wait(port: int, log: Path) -> None:
@@ -62,6 +78,138 @@ def wait(port: int, log: Path) -> None:
         else:
             return
     raise AssertionError(log.read_text())
+
+
+def test_of_too_many_connections_the_one_that_waited_longest_is_closed(tmp_path: Path) -> None:
+    most = 20
+    with serving(tmp_path, "--worker-connections", str(2 * most)) as port, ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            made = socket.create_connection(("127.0.0.1", port), timeout=ENDS)
+            return stack.enter_context(closing(made))
+
+        first = [connect() for _ in range(5)]
+        first[1].sendall(HEAD)  # half a request is none
+        answered = first.pop(2)
+        last = [connect() for _ in range(most - 5)][-1]
+        for one in (last, answered):  # the last is answered: so all are known to the worker
+            one.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert receive(one, 1) == [200]
+        for _ in range(4):
+            connect().sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert [one.recv(1) for one in first] == [b""] * 4
+        answered.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert receive(answered, 1) == [200]
+
+
+def test_half_sent_bodies_have_a_bound_together(tmp_path: Path) -> None:
+    size, number = 19_000_000, 20
+    sent = HEAD + b"Content-Length: %d\r\n\r\n" % (size + 1) + b" " * size
+    with serving(tmp_path, SERVE_PATIENCE="60") as port, ExitStack() as stack:
+        (pid,) = children(port)
+        before, held = resident(pid), []
+        for _ in range(number):
+            one = socket.create_connection(("127.0.0.1", port), timeout=ENDS)
+            held.append(stack.enter_context(closing(one)))
+            with suppress(ConnectionError):
+                one.sendall(sent)
+        for one in held[: number - HELD // size - 1]:  # the oldest had to go
+            with suppress(ConnectionError):
+                assert one.recv(1) == b""
+        assert resident(pid) - before < 1.3 * HELD
+        (answer,) = until_closed(port, b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert answer.status == 200
+
+
+def children(port: int) -> list[int]:
+    """The workers of the gunicorn that listens on a port; started by this process."""
+    done = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    )
+    rows = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    return [pid for pid, parent in rows if parent == STARTED[port]]
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process's memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+def test_the_limit_of_open_files_is_raised_and_named_where_it_is_too_low() -> None:
+    code = (
+        "import resource; from serve import openfiles; "
+        "print(openfiles.connections(4000), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+
+    def ask(soft: int, hard: int) -> tuple[str, str]:
+        limits = f"ulimit -Sn {soft} && ulimit -Hn {hard} && exec {sys.executable} -c '{code}'"
+        done = subprocess.run(
+            ["bash", "-c", limits], cwd=files.ROOT, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip(), done.stderr.strip()
+
+    assert ask(512, 6000) == ("4000 4200 6000", "")
+    assert ask(5000, 6000) == ("4000 5000 6000", "")
+    room, said = ask(512, 1000)
+    assert room == "800 1000 1000"
+    assert said == (
+        "serve: a process may open 1,000 files here, so a worker takes 800 connections, "
+        "not 4,000: raise the hard limit (ulimit -Hn)"
+    )
+
+
+PIECES = st.lists(st.binary(min_size=1, max_size=40), max_size=12)
+
+
+@settings(deadline=None, max_examples=300)
+@given(PIECES, st.booleans(), st.booleans(), st.lists(st.integers(1, 9), min_size=1), st.data())
+def test_a_body_in_chunks_is_read_as_it_was_sent_however_it_comes(
+    pieces: list[bytes], extended: bool, trailed: bool, cuts: list[int], data: st.DataObject
+) -> None:
+    extension, trailer = b" ;a=b" * extended, b"A: b\r\nC: d\r\n" * trailed
+    wire = b"".join(b"%x%s\r\n%s\r\n" % (len(one), extension, one) for one in pieces)
+    wire += b"0%s\r\n%s\r\n" % (extension, trailer)
+    rest = data.draw(st.binary(max_size=5))
+    source = Source(wire + rest, cuts)
+    chunked, found = Chunked(source), []  # type: ignore[arg-type]
+    while part := chunked.part(data.draw(st.integers(1, 30))):
+        found.append(part)
+    assert b"".join(found) == b"".join(pieces)
+    assert source.left() == rest
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.binary(max_size=60), st.lists(st.integers(1, 9), min_size=1))
+def test_what_is_no_body_in_chunks_is_a_400_or_ends(sent: bytes, cuts: list[int]) -> None:
+    source = Source(sent, cuts)
+    chunked = Chunked(source)  # type: ignore[arg-type]
+    with suppress(Problem):  # any other error is a defect
+        while chunked.part(7):
+            pass
+        assert chunked.ended
+        assert sent.endswith(source.left())
+
+
+class Source:
+    """Bytes that come in pieces of given sizes, and then no more."""
+
+    def __init__(self, sent: bytes, cuts: list[int]) -> None:
+        self._sent, self._cuts, self._back = sent, cycle(cuts), b""
+
+    def take(self, size: int) -> bytes:
+        size = min(size, next(self._cuts))
+        found, self._sent = self._sent[:size], self._sent[size:]
+        return found
+
+    def give_back(self, rest: bytes) -> None:
+        self._sent = rest + self._sent
+
+    def end(self) -> None:
+        pass
+
+    def left(self) -> bytes:
+        return self._sent
 
 
 def until_closed(port: int, sent: bytes, *, ends: bool = False) -> list[Answer]:

@@ -8,6 +8,7 @@ from datetime import date
 from stages.registry import cli, ledger, ledger_copy, store
 from stages.shared import errors, words
 from stages.shared.errors import UserError
+from stages.shared.terminal import say
 
 HEADS = ("n", "when (UTC)", "what", "version", "who", "why", "gain", "AUC")
 
@@ -64,7 +65,7 @@ def main() -> None:
     now = store.read()
     if given.as_of:
         store.check(now, copied)
-        print(sentence(now.events, given.as_of))
+        say(sentence(now.events, given.as_of))
         return
     if now.events:
         words.table("every move of the alias production", HEADS, rows(now.events))
@@ -73,9 +74,9 @@ def main() -> None:
     count = len(now.events)
     print(f"{count} event{'s' * (count != 1)}, chain verified" if count else "no event yet")
     for number, code in store.distrusted(ledger.state(now.events), store.versions()).items():
-        print(store.why_distrusted(number, code))
+        say(store.why_distrusted(number, code))
     if now.contradicts:
-        print(f"{store.by_hand(now)}; {'; '.join(store.remedies(now))}")
+        say(f"{store.by_hand(now)}; {'; '.join(store.remedies(now))}")
 
 
 if __name__ == "__main__":

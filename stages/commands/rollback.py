@@ -9,6 +9,7 @@ from typing import Any
 from stages.registry import cli, evidence, ledger, moves, store
 from stages.shared import candidate, errors, files
 from stages.shared.errors import UserError
+from stages.shared.terminal import say
 
 
 @dataclass(frozen=True)
@@ -134,13 +135,13 @@ def main() -> None:
     before = moves.gather()
     now = moves.settle(before) if before.standing == "interrupted" else before
     if now.head and taken_up(before, given.version):
-        print(f"rollback: completed what was interrupted: {sentence(now.events)}")
+        say(f"rollback: completed what was interrupted: {sentence(now.events)}")
         return
     known = store.versions()
     choice = choose(now, known, given.version, given.reason)
     move = _move(now, choice, known, given.reason)
     done = moves.carry_out(now, move)
-    print(f"rollback: {sentence(done.events)}")
+    say(f"rollback: {sentence(done.events)}")
 
 
 def _move(

@@ -9,6 +9,7 @@ from typing import Any
 from stages.registry import evidence, ledger, ledger_copy, store
 from stages.shared import dvc_files, errors, files, months, params, words
 from stages.shared.errors import UserError
+from stages.shared.terminal import say
 
 COMPARE_AGAIN = "dvc repro --force --single-item compare && make repro"
 
@@ -302,7 +303,7 @@ def main() -> None:
     """Print the table and the next step."""
     facts = gather()
     words.table("where everything stands", ("", ""), rows(facts))
-    print(f"next: {next_step(facts)}")
+    say(f"next: {next_step(facts)}")
 
 
 if __name__ == "__main__":

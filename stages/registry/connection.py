@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,7 @@ def _quieten() -> None:
     """Let MLflow neither phone home, nor chat, nor wait minutes for a server that is down."""
     settings = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_LOGGING_LEVEL": "CRITICAL",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -140,5 +141,23 @@ def _client(address: str) -> MlflowClient:
     local = database()
     if local is not None:
         local.parent.mkdir(parents=True, exist_ok=True)
+        if not local.exists():
+            _make(local)
         settle()
     return MlflowClient(address, address)
+
+
+def _make(database: Path) -> None:
+    """Let MLflow make its tables in another file, which then comes to its place as a whole.
+
+    MLflow goes through all its migrations, for seconds. Killed between two of them, it would leave
+    a file that neither it nor anything of ours could open again.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with tempfile.TemporaryDirectory(dir=database.parent, prefix=".new-") as folder:
+        made = Path(folder) / database.name
+        artifacts = (database.parent / birthplace.ARTIFACTS).as_uri()
+        SqlAlchemyStore(f"{_LOCAL}{made}", artifacts).engine.dispose()
+        with suppress(FileExistsError):  # another process was faster
+            os.link(made, database)  # unlike a rename, it replaces nothing

@@ -21,8 +21,8 @@ REMEMBERED = files.MEMORY / "drift.json"
 _OURS = [
     f"stages.shared.{name}"
     for name in (
-        "coding", "comparisons", "contract", "distances", "feed", "judging", "movement", "scorer",
-        "split", "window",
+        "coding", "comparisons", "contract", "distances", "evidently_page", "feed", "judging",
+        "movement", "policy", "scorer", "split", "window",
     )
 ]  # fmt: skip
 _THEIRS = ["evidently", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy"]

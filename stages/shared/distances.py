@@ -11,7 +11,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.shared import files
+from stages.shared import evidently_page, files
 from stages.shared.contract import Feature, to_frame
 from stages.shared.errors import UserError
 
@@ -94,8 +94,7 @@ def write_page(
         html.unlink(missing_ok=True)  # it would be of another comparison
         return
     snapshot = _report(pairs, {name: features[name] for name in pairs}, p)
-    with files.replacing(html) as temporary:
-        snapshot.save_html(str(temporary))
+    files.write_bytes(html, evidently_page.safe(snapshot.get_html_str(as_iframe=False)).encode())
 
 
 def _pairs(

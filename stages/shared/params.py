@@ -6,11 +6,13 @@ against what dvc.yaml declares, so that no parameter is read in secret.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -18,6 +20,7 @@ from stages.shared import dvc_files, files
 from stages.shared.contract import Feature
 from stages.shared.errors import UserError
 
+MAX_BODY = 20_000_000  # bytes of a request, unless params.yaml has another number
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -136,6 +139,36 @@ class Promote(Section):
     approval: Literal["auto", "manual"]
 
 
+def _network(value: str) -> str:
+    """An IP address, or a network of them.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError("not an IP address or a network such as 10.0.0.0/8") from None
+    return value
+
+
+def _host(value: str) -> str:
+    """A name or an IP address that a server is asked under.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _NAME.fullmatch(value):
+        return value
+    try:
+        return str(ipaddress.ip_address(value.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        raise ValueError("not a host's name: write it as churn.example.org, no port") from None
+
+
+_NAME = re.compile(r"[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*", re.ASCII)
+
+
 class Serve(Section):
     """The server."""
 
@@ -143,8 +176,28 @@ class Serve(Section):
     workers: int = Field(ge=1, le=64)
     folder: str = Field(min_length=1)
     interval_seconds: float = Field(gt=0, le=3600)
-    max_body_megabytes: float = Field(gt=0, le=1024)
+    max_body: int | None = Field(None, ge=1, le=2**30)
+    max_body_megabytes: float | None = Field(None, gt=0, le=1024)  # the name of `max_body` before
+    max_rows: int = Field(100_000, ge=1)
+    patience: float = Field(30, gt=0, le=3600)
     online_store: str = Field(min_length=1)
+    token_file: str = ""
+    allowed_hosts: list[Annotated[str, AfterValidator(_host)]] = []
+    trusted_proxies: list[Annotated[str, AfterValidator(_network)]] = []
+
+    @field_validator("max_body_megabytes")
+    @classmethod
+    def _one_of_them(cls, value: float | None, info: Any) -> float | None:
+        if value is not None and info.data.get("max_body") is not None:
+            raise ValueError("serve.max_body is there too, which is its new name: take it out")
+        return value
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that a request may have."""
+        if self.max_body_megabytes is not None:
+            return int(self.max_body_megabytes * 2**20)
+        return self.max_body or MAX_BODY
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -238,8 +291,11 @@ def from_environment(kind: type[Section], value: Any) -> Any:
 
 
 def _value(kind: type[Section], key: str, text: str) -> Any:
-    if kind.model_fields[key].annotation is str:
+    annotation = kind.model_fields[key].annotation
+    if annotation is str:
         return text  # a password may look like YAML
+    if get_origin(annotation) is list:
+        return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError:

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stages.shared.terminal import printable
+
 WIDTH_OF_A_FILE = 120  # where the output is no terminal that could say how wide it is
 
 
@@ -19,16 +21,16 @@ def console() -> Console:
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; values are shown as they are, never read as markup."""
+    """Print a table; texts are shown as they are, never read as markup or a terminal's orders."""
     grid = Table(
-        title=Text(title, style="bold"),
+        title=Text(printable(title), style="bold"),
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         show_header=any(heads),
     )
     for head in heads:
-        grid.add_column(head, overflow="fold")
+        grid.add_column(Text(printable(head)), overflow="fold")
     for row in rows:
-        grid.add_row(*(Text("" if value is None else str(value)) for value in row))
+        grid.add_row(*(Text("" if value is None else printable(str(value))) for value in row))
     console().print(grid)

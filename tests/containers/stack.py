@@ -35,14 +35,15 @@ def until(true: Callable[[], Any], what: str, pause: float = 0.05) -> Any:
     raise AssertionError(f"{what}: not within {PATIENCE:g} s")
 
 
-def ask(port: int, path: str, row: Any = None) -> tuple[int, Any]:
+def ask(port: int, path: str, row: Any = None, token: str = "") -> tuple[int, Any]:
     """One request on a connection of its own; status 0 if nobody answers."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         body = None if row is None else json.dumps(row)
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         try:
-            connection.request(
-                "POST" if body else "GET", path, body, {"Content-Type": "application/json"}
-            )
+            connection.request("POST" if body else "GET", path, body, headers)
             answer = connection.getresponse()
             text = answer.read().decode()
         except (OSError, http.client.HTTPException):
@@ -65,6 +66,7 @@ class Stack:
     params: Path = files.PARAMS
     reports: Path = files.REPORTS
     profiles: str = ""
+    _token: str = ""
 
     @property
     def registry(self) -> str:
@@ -115,6 +117,19 @@ class Stack:
         )
         assert done.returncode == 0 or not check, done.stdout
         return done.stdout
+
+    @property
+    def token(self) -> str:
+        """What clients show: the server made it; docs/operations.md says how to read it."""
+        return self.compose("exec", "-T", "api", "cat", "token/token", check=False).strip()
+
+    def ask(self, path: str, row: Any = None, port: int | None = None) -> tuple[int, Any]:
+        """One request to a server of this project's, with the token; see `ask`."""
+        found = ask(port or self.api, path, row, self._token)
+        if found[0] == 401:  # of a server that has been made since
+            self._token = self.token
+            found = ask(port or self.api, path, row, self._token)
+        return found
 
     def up(self, *services: str) -> None:
         """Bring up services, or all that have no profile."""

@@ -18,7 +18,7 @@ import stack
 from clone import Clone
 from ruamel.yaml import YAML
 from sqlalchemy.exc import SQLAlchemyError
-from stack import Stack, ask, until
+from stack import Stack, until
 
 from serve import online
 from stages.registry import ledger, ledger_copy, store
@@ -78,9 +78,9 @@ def test_a_colleague_gets_data_and_model_without_training(
 
 
 def test_what_one_clone_trained_is_served_in_the_container(shared: Stack, ada: Clone) -> None:
-    until(lambda: ask(shared.api, "/ready")[0] == 200, "version 1 is served")
+    until(lambda: shared.ask("/ready")[0] == 200, "version 1 is served")
     row = {"spend": 1.5, "calls": -0.5, "plan": "NA", "paperless": True}
-    status, said = ask(shared.api, "/predict", row)
+    status, said = shared.ask("/predict", row)
     assert (status, said["model_version"]) == (200, ada.outcome()[1])
     asked = (
         "import json,sys;from stages.shared import candidate as c, contract, files;"
@@ -108,9 +108,9 @@ def test_the_ledger_is_one_for_both_and_a_rollback_reaches_everybody(
     clone.put(bob, "2024-04", turned=True, shift=3.0, labelled=False)
     bob.make("repro", **here)
     assert bob.outcome() == ("promoted", 2)
-    until(lambda: ask(shared.api, "/ready")[1]["model_version"] == 2, "version 2 is served")
+    until(lambda: shared.ask("/ready")[1]["model_version"] == 2, "version 2 is served")
     ada.make("rollback", REASON="support is flooded", **here)
-    until(lambda: ask(shared.api, "/ready")[1]["model_version"] == 1, "version 1 is served")
+    until(lambda: shared.ask("/ready")[1]["model_version"] == 1, "version 1 is served")
     said = [" ".join(one.make("history", **here).split()) for one in (ada, bob)]
     assert said[0] == said[1]
     assert "3 events, chain verified" in said[0]
@@ -128,7 +128,7 @@ def test_a_customer_is_answered_by_id_from_postgres(ada: Clone, shared: Stack) -
     writer = shared.online("features_writer", f"127.0.0.1:{shared.postgres}")
     said = ada.make("features", SERVE_ONLINE_STORE=writer)
     assert "600 customers, as of 2024-03, are answered by id" in said
-    status, by_id = ask(shared.api, "/predict", {"customer": "00007"})
+    status, by_id = shared.ask("/predict", {"customer": "00007"})
     assert status == 200, by_id
     reader = shared.online("features_reader", f"127.0.0.1:{shared.postgres}")
     with pytest.raises(SQLAlchemyError, match="permission denied"):
@@ -162,7 +162,7 @@ def test_of_two_clones_that_promote_at_once_one_wins_and_the_other_is_told(
 def test_a_backup_brings_registry_and_ledger_back(ada: Clone, shared: Stack, data: Path) -> None:
     here: Any = {"MLFLOW_TRACKING_URI": shared.registry}
     before = ada.make("history", **here)
-    answers = ask(shared.api, "/model")[1]
+    answers = shared.ask("/model")[1]
     shared.run("make", "backup", f"DIR={data / 'backup'}")
     load = ("make", "load-backup", f"DIR={data / 'backup'}")
     assert "REPLACE=yes" in shared.run(*load, check=False)
@@ -177,8 +177,8 @@ def test_a_backup_brings_registry_and_ledger_back(ada: Clone, shared: Stack, dat
     shared.up()
     shared.wait_healthy("mlflow", "api")
     assert ada.make("history", **here) == before
-    until(lambda: ask(shared.api, "/ready")[0] == 200, "a model is served")
-    after = ask(shared.api, "/model")[1]
+    until(lambda: shared.ask("/ready")[0] == 200, "a model is served")
+    after = shared.ask("/model")[1]
     assert {**after, "since": ""} == {**answers, "since": ""}
 
 
@@ -244,7 +244,7 @@ def test_fifty_promotions_from_two_clones_at_once_are_one_chain(
         registry_fixtures.enter(registry_fixtures.Clone(root), monkeypatch, ["MLFLOW_TRACKING_URI"])
         copied = ledger_copy.read()
         assert copied == list(now.events[: len(copied)])
-    until(lambda: ask(shared.api, "/ready")[1]["registry_names"] == now.alias, "the last is named")
+    until(lambda: shared.ask("/ready")[1]["registry_names"] == now.alias, "the last is named")
 
 
 def racer(root: Path, like: Clone) -> Path:

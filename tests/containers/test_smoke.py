@@ -67,7 +67,7 @@ class Story:
 
     def served(self) -> int | None:
         """The version that answers at the moment; its answers must be those of that model."""
-        status, said = ask(self.stack.api, "/predict", {"instances": self.customers})
+        status, said = self.stack.ask("/predict", {"instances": self.customers})
         if status != 200:
             return None
         now = [one["churn_probability"] for one in said["predictions"]]
@@ -91,35 +91,45 @@ def story(
 
 
 def test_a_server_without_a_model_is_alive_and_not_ready(story: Story) -> None:
-    assert ask(story.stack.api, "/health")[0] == 200
-    status, said = ask(story.stack.api, "/ready")
+    assert story.stack.ask("/health")[0] == 200
+    status, said = story.stack.ask("/ready")
     assert (status, said["ready"]) == (503, False)
-    assert ask(story.stack.api, "/predict", story.customers[0])[0] == 503
+    assert story.stack.ask("/predict", story.customers[0])[0] == 503
+
+
+def test_the_server_made_a_token_and_tells_nobody_without_it_of_customers(story: Story) -> None:
+    port, row = story.stack.api, story.customers[0]
+    assert len(story.stack.token) == 48
+    for path, sent in (("/predict", row), ("/invocations", row), ("/explain", row), ("/", None)):
+        assert ask(port, path, sent)[0] == 401
+        assert ask(port, path, sent, "of-somebody-else")[0] == 401
+        assert ask(port, path, sent, story.stack.token)[0] in {200, 400, 503}
+    assert story.stack.token not in story.stack.compose("logs", "api")
 
 
 def test_a_model_that_is_promoted_on_the_host_is_served_in_the_container(story: Story) -> None:
     version = story.promote(1.0)
     story.wait_served(version)
-    status, said = ask(story.stack.api, "/ready")
+    status, said = story.stack.ask("/ready")
     assert (status, said["model_version"], said["problem"]) == (200, version, None)
 
 
 def test_prometheus_can_read_what_the_workers_counted(story: Story) -> None:
-    page = ask(story.stack.api, "/metrics")[1]
+    page = story.stack.ask("/metrics")[1]
     assert 'churn_requests_total{route="/predict",status="200"}' in page
     assert "churn_model_version{pid=" in page
 
 
 def test_the_server_shows_the_page_that_was_made_on_the_host(story: Story) -> None:
-    assert "The page is not here yet" in ask(story.stack.api, "/")[1]
+    assert "The page is not here yet" in story.stack.ask("/")[1]
     story.clone.make("report", MLFLOW_TRACKING_URI=story.stack.registry)
-    page = ask(story.stack.api, "/")[1]
+    page = story.stack.ask("/")[1]
     assert f"Version {max(story.answers)} is in production" in page
     assert 'id="customer"' in page
 
 
 def test_the_server_says_what_moves_a_probability(story: Story) -> None:
-    status, said = ask(story.stack.api, "/explain", story.customers[0])
+    status, said = story.stack.ask("/explain", story.customers[0])
     assert status == 200, said
     assert {one["column"] for one in said["contributions"]} == set(params.data().features)
     # That model is a linear one; trees are for LightGBM's library.
@@ -149,11 +159,11 @@ def test_a_server_that_is_killed_comes_back_with_the_same_answers(story: Story) 
 def test_the_server_goes_on_without_its_registry_and_through_a_restart(story: Story) -> None:
     version = max(story.answers)
     story.stack.compose("stop", "--timeout", "5", "mlflow")
-    until(lambda: ask(story.stack.api, "/ready")[1]["problem"], "/ready names the trouble")
+    until(lambda: story.stack.ask("/ready")[1]["problem"], "/ready names the trouble")
     assert story.served() == version
     story.stack.compose("restart", "--timeout", "15", "api")
     story.wait_served(version)
-    assert ask(story.stack.api, "/ready")[0] == 200
+    assert story.stack.ask("/ready")[0] == 200
 
 
 def test_the_volumes_survive_down_and_up(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +217,7 @@ def test_the_servers_image_has_nothing_that_only_training_needs(
 def test_replicas_answer_alike_and_prometheus_watches_them_all(story: Story) -> None:
     story.stack.profiles = "replicas,monitoring"  # from here on, as `.env` would say
     story.stack.up()
-    version = ask(story.stack.api, "/ready")[1]["model_version"]
+    version = story.stack.ask("/ready")[1]["model_version"]
     for port in story.stack.replicas:
         until(partial(has_version, story, port, version), f"{port} has the model")
         assert answer(story, port) == answer(story, story.stack.api)
@@ -239,7 +249,7 @@ def test_the_server_has_no_password_to_the_registrys_database(story: Story) -> N
 
 def answer(story: Story, port: int) -> tuple[int | None, Any]:
     """The version behind a port, and its answers."""
-    said = ask(port, "/predict", {"instances": story.customers})[1] or {}
+    said = story.stack.ask("/predict", {"instances": story.customers}, port)[1] or {}
     return said.get("model_version"), said.get("predictions")
 
 
