@@ -51,7 +51,7 @@ def activation(text: str) -> str:
 def main(folder: Path) -> None:
     """Make the environment's scripts portable; the note comes last, so that a kill is made good."""
     builder = venv.EnvBuilder()
-    builder.setup_scripts(builder.ensure_directories(folder))  # activate, for this folder
+    builder.setup_scripts(builder.ensure_directories(str(folder)))  # activate, for this folder
     activate = folder / "bin" / "activate"
     _replace(activate, activation(activate.read_text(encoding="utf-8")).encode())
     for path in sorted((folder / "bin").iterdir()):
