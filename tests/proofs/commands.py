@@ -171,7 +171,7 @@ class Restore(Command):
     def set_up(self) -> None:
         self.kept = events(self.root)
 
-    def prepare(self, n: int) -> list[str]:
+    def prepare(self, _n: int) -> list[str]:
         shutil.rmtree(self.root / "mlflow")
         return []
 
@@ -202,7 +202,7 @@ class Gc(Command):
         assert len(self.needed) > 10
         self.spare = self._object(Address("ab" + "0" * 30))
 
-    def prepare(self, n: int) -> list[str]:
+    def prepare(self, _n: int) -> list[str]:
         shutil.rmtree(self.root / "mlflow")
         shutil.copytree(self.kept, self.root / "mlflow")
         self.spare.parent.mkdir(parents=True, exist_ok=True)

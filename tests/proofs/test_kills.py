@@ -85,7 +85,8 @@ def test_after_a_kill_at_any_instant_the_same_command_completes(made: Path, tmp_
 
 def rounds(command: Command, number: int) -> Told:
     """Kill a command so many times; stop at the first time that it does not come back."""
-    draw, told = random.Random(f"{SEED} {command.name}"), Told(command.name)
+    draw = random.Random(f"{SEED} {command.name}")  # noqa: S311 - to draw the same ones again
+    told = Told(command.name)
     ways = cycle(WAYS)
     log = command.root.with_suffix(".log")
     told.seconds = length(command, log)
