@@ -162,7 +162,7 @@ test-races: .venv/installed ## two clones on one registry promote at once, 50 ti
 	@python -m pytest --capture=no $(PROOFS)/test_races.py
 
 test-hostile: .venv/installed ## 100,000 hostile values at every edge; a quarter of an hour [CASES=n] [SEED=n]
-	@SEED=$(call quoted,$(SEED)) python -m pytest --capture=no $(PROOFS)/test_hostile.py
+	@SEED=$(call quoted,$(SEED)) python -m pytest -p no:schemathesis --capture=no $(PROOFS)/test_hostile.py
 
 images: ## the images of the server and of the registry
 	@POSTGRES_PASSWORD=unused $(COMPOSE) build

@@ -10,18 +10,19 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import registry_fixtures
+from registry_worker import Worker
 
 from stages.registry import ledger, ledger_copy, store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pytest
-    from registry_worker import Worker
 
 HERE = Path(__file__).parent
 TOO_LATE = ("compare again", "nothing was changed")  # what a loser is told ends with one of them
@@ -63,21 +64,20 @@ status = max(os.waitpid(racer, 0)[1] for racer in racers)
 """
 
 
-def in_step(worker: Worker, shared: Path, folder: Path, rounds: int) -> list[str]:
+def in_step(worker: Worker, uri: str, folder: Path, rounds: int) -> list[str]:
     """Let two clones race so many rounds; one wins each, and the other is told.
 
     Args:
         worker: forks the racers.
-        shared: the clone whose SQLite registry is the one of both.
+        uri: the registry of both.
         folder: where the clones of the racers will be.
         rounds: how many.
 
     Returns:
         What the losers were told.
     """
-    uri = f"sqlite:///{shared}/mlflow/mlflow.db"
     code = _RACE.format(folder=str(folder), rounds=rounds)
-    done = worker.do(shared, code, MLFLOW_TRACKING_URI=uri)
+    done = worker.do(folder, code, MLFLOW_TRACKING_URI=uri)
     assert done.status == 0, done.said
     for n in range(rounds):
         ends = sorted(path.read_text() for path in folder.glob(f"end-{n}-*"))
@@ -113,6 +113,28 @@ def freely(roots: Sequence[Path], uri: str, promotions: int) -> list[str]:
     # They met: each was told that the other was first, which happens in most of the rounds.
     assert all("again: " in text for text in said)
     return said
+
+
+@contextmanager
+def warm(root: Path) -> Iterator[Worker]:
+    """A process that forks racers, and has promoted once, in a clone at a root.
+
+    What it imports and looks up, its children need not.
+    """
+    clone = registry_fixtures.make(root)
+    clone.reports(clone.candidate(), None)
+    with Worker() as worker:
+        worker.warm_up(
+            root,
+            "import registry_fixtures; registry_fixtures.quicken()\n"
+            "from stages import promote; status = run(promote.main)",
+        )
+        yield worker
+
+
+def sqlite(root: Path) -> str:
+    """The address of the registry of a clone."""
+    return f"sqlite:///{root}/mlflow/mlflow.db"
 
 
 def racer(root: Path, parameters: str) -> Path:

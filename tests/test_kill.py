@@ -56,12 +56,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    warm = registry_fixtures.make(tmp_path_factory.mktemp("warm") / "clone")
-    warm.reports(warm.candidate(), None)
-    with Worker() as worker:
-        worker.warm_up(
-            warm.root, f"import registry_fixtures; registry_fixtures.quicken(); {PROMOTE}"
-        )
+    with races.warm(tmp_path_factory.mktemp("warm") / "clone") as worker:
         yield worker
 
 
@@ -256,7 +251,7 @@ def test_of_two_racers_one_wins_each_round_and_the_other_is_told(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = registry_fixtures.make(tmp_path / "shared")
-    races.in_step(worker, shared.root, tmp_path, rounds=3)
+    races.in_step(worker, races.sqlite(shared.root), tmp_path, rounds=3)
     registry_fixtures.enter(shared, monkeypatch)
     now = store.read()
     assert len(now.events) == 3

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow and scikit-learn warn about their own
 
-PROMOTIONS = 50
+PROMOTIONS = 50  # as many as there are rounds
 PSQL = ("exec", "-T", "postgres", "psql", "--username=churn", "--tuples-only", "--command")
 
 
@@ -214,3 +214,16 @@ def test_fifty_promotions_from_two_clones_at_once_are_one_chain(
     races.freely(roots, shared.registry, PROMOTIONS // 2)
     now = races.check(roots, monkeypatch, before, PROMOTIONS // 2)
     until(lambda: shared.ask("/ready")[1]["registry_names"] == now.alias, "the last is named")
+
+
+def test_of_two_that_begin_at_one_instant_one_wins_each_of_fifty_rounds(
+    data: Path, shared: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shared.registry)
+    before = len(store.read().events)
+    with races.warm(data / "warm") as worker:
+        races.in_step(worker, shared.registry, data, PROMOTIONS)
+    now = store.read()
+    assert len(now.events) == before + PROMOTIONS
+    races.is_one_story(now)
+    print(f"in step: {PROMOTIONS} rounds, {len(now.events) - before} more events")

@@ -13,7 +13,6 @@ import pytest
 import races
 import registry_fixtures
 from registry_worker import Worker
-from test_kill import PROMOTE
 
 from stages.registry import store
 
@@ -24,10 +23,7 @@ ROUNDS = int(os.environ.get("ROUNDS") or 50)
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    warm = registry_fixtures.make(tmp_path_factory.mktemp("warm") / "clone")
-    warm.reports(warm.candidate(), None)
-    with Worker() as worker:
-        worker.warm_up(warm.root, PROMOTE)
+    with races.warm(tmp_path_factory.mktemp("warm") / "clone") as worker:
         yield worker
 
 
@@ -35,14 +31,14 @@ def test_of_two_that_begin_at_one_instant_one_wins_each_round(
     worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = registry_fixtures.make(tmp_path / "shared")
-    told = races.in_step(worker, shared.root, tmp_path, ROUNDS)
+    told = races.in_step(worker, races.sqlite(shared.root), tmp_path, ROUNDS)
     registry_fixtures.enter(shared, monkeypatch)
     now = store.read()
     assert len(now.events) == ROUNDS
     races.is_one_story(now)
-    kinds = {line: told.count(line) for line in sorted(set(told))}
+    kinds = {said: sum(said in line for line in told) for said in races.TOO_LATE}
     print(f"\nin step: {ROUNDS} rounds, {len(now.events)} events, version {now.alias} is the last")
-    print(*(f"  {number} losers were told: {line}" for line, number in kinds.items()), sep="\n")
+    print(f"losers were told, one line each: {kinds}, such as\n{told[-1]}")
 
 
 def test_two_that_promote_as_often_as_they_can_write_one_chain(
@@ -50,7 +46,7 @@ def test_two_that_promote_as_often_as_they_can_write_one_chain(
 ) -> None:
     shared = registry_fixtures.make(tmp_path / "shared")
     registry_fixtures.enter(shared, monkeypatch)
-    uri = f"sqlite:///{shared.root}/mlflow/mlflow.db"
+    uri = races.sqlite(shared.root)
     parameters = registry_fixtures.parameters()
     roots = [races.racer(tmp_path / name, parameters) for name in ("carol", "dave")]
     races.freely(roots, uri, ROUNDS // 2)
