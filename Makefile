@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-server test-browser test-backtest test-machines test-portable images smoke test-shared test-contract backup \
+.PHONY: help run test test-server test-browser test-backtest test-machines test-portable test-soak test-kills \
+        test-races test-hostile images smoke test-shared test-contract backup \
         load-backup release-api alerts audit lint format bench bench-serve bench-page backtest data month repro \
         promote rollback history status experiments adopt simulate restore gc features report serve mlflow \
         screenshot lock relock
@@ -135,7 +136,9 @@ PORTABLE_TESTS := tests/test_portable_months.py
 CONTAINERS := tests/containers
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 export COMPOSE
-SLOW_TESTS := $(SERVER_TESTS) $(BROWSER_TESTS) $(BACKTEST_TESTS) $(MACHINE_TESTS) $(PORTABLE_TESTS) $(CONTAINERS)
+# Each at a length that takes minutes to hours; the environment shortens them.
+PROOFS := tests/proofs
+SLOW_TESTS := $(SERVER_TESTS) $(BROWSER_TESTS) $(BACKTEST_TESTS) $(MACHINE_TESTS) $(PORTABLE_TESTS) $(CONTAINERS) $(PROOFS)
 
 test: .venv/installed ## all tests but those that need minutes, a browser or containers
 	@python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(SLOW_TESTS:%=--ignore=%)
@@ -160,6 +163,18 @@ test-machines: .venv/installed ## clones as people move them, on machines as the
 
 test-portable: .venv/installed ## every month of the default data on other processors: the same bytes; half an hour
 	@python -m pytest $(PORTABLE_TESTS)
+
+test-soak: .venv/installed ## 1,000,000 requests over 1,000 moves of production; half an hour [REQUESTS=n] [MOVES=n]
+	@python -m pytest --capture=no $(PROOFS)/test_soak.py
+
+test-kills: .venv/installed ## 300 kills at any instant, and the next command; an hour or more [KILLS=n] [COMMANDS='a b'] [SEED=n]
+	@SEED=$(call quoted,$(SEED)) python -m pytest --capture=no $(PROOFS)/test_kills.py
+
+test-races: .venv/installed ## two clones on one registry promote at once, 50 times; some minutes [ROUNDS=n]
+	@python -m pytest --capture=no $(PROOFS)/test_races.py
+
+test-hostile: .venv/installed ## 100,000 hostile values at every edge; a quarter of an hour [CASES=n] [SEED=n]
+	@SEED=$(call quoted,$(SEED)) python -m pytest -p no:schemathesis --capture=no $(PROOFS)/test_hostile.py
 
 images: ## the images of the server and of the registry
 	@POSTGRES_PASSWORD=unused $(COMPOSE) build

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import orjson
-from sqlalchemy.exc import SQLAlchemyError
 
 from serve import online
 from stages.shared import contract, errors, files, params, window
@@ -48,7 +47,7 @@ def fill(url: str, customers: Iterator[dict[str, str]], key: str) -> int | None:
         if online.filled_from(store) == key:
             return None
         return online.replace(store, customers, key)
-    except (SQLAlchemyError, ImportError) as error:  # of a database, of a driver that is not there
+    except online.FAILURES as error:
         why = f"serve.online_store cannot be filled ({online.reason(error)})"
         raise UserError(f"{why}: mend it, then type `make features`") from None
 

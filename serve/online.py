@@ -47,6 +47,8 @@ _CUSTOMERS = Table(
 _FILLED = Table("filled_from", _META, Column("key", String(64), primary_key=True))
 _ONE = select(_CUSTOMERS.c.features).where(_CUSTOMERS.c.customer == bindparam("customer"))
 
+# Of a database, of its driver that is not there, of an address that neither of them understands.
+FAILURES = (SQLAlchemyError, ImportError, ValueError, TypeError)
 BATCH = 10_000
 THREADS = 10  # of a worker, that wait for the store
 PATIENCE = 5.0  # seconds that a request waits for the store, or for one of these threads
@@ -86,8 +88,7 @@ class Online:
                 with Timeout(self._patience, TimeoutError("no answer within its time")):
                     text = self._threads.apply(self._find, (customer,))
                 found = None if text is None else orjson.loads(text)
-        # Of a database, of its driver that is not there, of what somebody else wrote into it.
-        except (SQLAlchemyError, ImportError, ValueError, TimeoutError) as error:
+        except (*FAILURES, TimeoutError) as error:  # also of what somebody else wrote into it
             why = f"the online store cannot be asked ({reason(error)}): type `make features`"
             raise Problem(503, why, headers={"Retry-After": "5"}) from None
         if found is None:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from serve import place
 from serve.remake import Remaker
 from stages.registry import connection, ledger, moves, store
-from stages.shared import candidate, files, identifiers, params, servable
+from stages.shared import candidate, files, identifiers, params, servable, terminal
 from stages.shared.contract import from_dict
 from stages.shared.errors import UserError
-from stages.shared.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +112,7 @@ class Watcher:
     def _tell(self, error: str | None = None, code: str | None = None) -> None:
         """Note how things stand; print what is new."""
         if error and error != self._told[0]:
-            print(f"serve: {printable(error)}", file=sys.stderr, flush=True)
+            print(f"serve: {terminal.line(error)}", file=sys.stderr, flush=True)
         self._told = error, code
         found = self._notes | {"error": error, "code": code, "at": time.time()}
         try:

@@ -399,6 +399,7 @@ def test_asking_by_id_again_and_again_takes_no_more_threads(tmp_path: Path) -> N
         ("sqlite:////proc/no/such/folder/online.db", "unable to open database file"),
         ("postgresql+psycopg2://u:p@127.0.0.1:9/online", "Connection refused"),
         ("oracle+cx_oracle://u:p@127.0.0.1/online", "No module named"),
+        ("sqlite:///x?uri=perhaps", "String is not true/false: 'perhaps'"),
     ],
 )
 def test_a_store_that_cannot_be_filled_is_one_line(url: str, why: str) -> None:

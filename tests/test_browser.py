@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hostile
 import pytest
 import serve_fixtures
 import test_evidently_page
@@ -400,29 +401,13 @@ INJECTED = (
 )
 
 
-def hostile(found: Facts, text: str) -> Facts:
-    """The facts with a column, categories, people, reasons, months and models of such a name."""
-    said = made_up.with_column(found, text)
-    said.events[-1] |= {"who": text, "why": text, "month": text}
-    said.events[0] |= {"why": text}
-    said.compare["reasons"] = [text]
-    for column in said.columns.values():
-        column["bins"] = [text for _ in column["bins"]]
-    for run in said.runs:
-        run |= {"month": text, "verdict": text}
-    candidate = {**(said.candidate or {}), "estimator": text}
-    return replace(said, candidate=candidate, next_step=f"{text}: {text}", trouble=text)
-
-
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_hostile_names_are_shown_and_do_nothing(
     browser: Browser, folder: Path, tmp_path: Path, scheme: str, text: str
 ) -> None:
     serve_fixtures.put(tmp_path, 1)
-    features = {text: {"type": "category", "values": [text]}}
-    form = {"version": 1, "id": text, "features": features, "example": {text: text}}
-    facts = replace(hostile(made_up.facts(12, 10), text), form=form)
+    facts = replace(hostile.named(made_up.facts(12, 10), text), form=hostile.form(text))
     (tmp_path / PAGE).write_text(render.page(facts, live=True))
     with (
         answering(tmp_path) as address,

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import races
 import registry_fixtures
 from registry_fixtures import Clone
 from registry_worker import Done, Worker
+
+from stages.registry import store
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -53,12 +56,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    warm = registry_fixtures.make(tmp_path_factory.mktemp("warm") / "clone")
-    warm.reports(warm.candidate(), None)
-    with Worker() as worker:
-        worker.warm_up(
-            warm.root, f"import registry_fixtures; registry_fixtures.quicken(); {PROMOTE}"
-        )
+    with races.warm(tmp_path_factory.mktemp("warm") / "clone") as worker:
         yield worker
 
 
@@ -249,60 +247,12 @@ status = run(main)
     assert told["runs"] == sorted(digests)
 
 
-RACE = """
-import os, pytest, registry_fixtures, sys, time
-from stages import promote
-from stages.registry import store
-
-RACERS = (10, 20)
-
-def meet(place):  # both have come this far
-    for racer in RACERS:
-        while not (root / f"{place}-{racer}").exists():
-            time.sleep(0.001)
-
-def race(first):
-    clone = registry_fixtures.make(root / f"racer-{first}")
-    registry_fixtures.enter(clone, pytest.MonkeyPatch(), keep=["MLFLOW_TRACKING_URI"])
-    for n in range(rounds):
-        digest = clone.candidate(first + n)
-        clone.reports(digest, store.production().version)
-        (root / f"start-{n}-{first}").touch()
-        meet(f"start-{n}")
-        status = run(promote.main)
-        (root / f"end-{n}-{first}").write_text(str(status))
-        meet(f"end-{n}")
-
-racers = []
-for first in RACERS:
-    racers.append(os.fork())
-    if not racers[-1]:
-        race(first)
-        sys.stdout.flush()
-        os._exit(0)
-status = max(os.waitpid(racer, 0)[1] for racer in racers)
-"""
-
-
 def test_of_two_racers_one_wins_each_round_and_the_other_is_told(
-    worker: Worker, tmp_path: Path
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rounds = 3
     shared = registry_fixtures.make(tmp_path / "shared")
-    uri = f"sqlite:///{shared.root}/mlflow/mlflow.db"
-    values = f"from pathlib import Path; root = Path({str(tmp_path)!r}); rounds = {rounds}"
-    done = worker.do(shared.root, f"{values}\n{RACE}", MLFLOW_TRACKING_URI=uri)
-    assert done.status == 0, done.said
-    for n in range(rounds):
-        ends = sorted(path.read_text() for path in tmp_path.glob(f"end-{n}-*"))
-        assert ends == ["0", "1"], done.said
-    told = json.loads(worker.do(shared.root, TELL, MLFLOW_TRACKING_URI=uri).said.splitlines()[-1])
-    events = told["events"]
-    assert told["chain"] is None
-    assert [one["n"] for one in events] == list(range(1, rounds + 1))
-    assert [one["from_version"] for one in events[1:]] == [one["to_version"] for one in events[:-1]]
-    assert (told["alias"], told["standing"]) == (events[-1]["to_version"], "settled")
-    assert len(set(told["versions"].values())) == len(told["versions"])
-    errors = [line for line in done.said.splitlines() if line.startswith("error")]
-    assert len(errors) == rounds
-    assert all("compare again" in line or "nothing was changed" in line for line in errors), errors
+    races.in_step(worker, races.sqlite(shared.root), tmp_path, rounds=3)
+    registry_fixtures.enter(shared, monkeypatch)
+    now = store.read()
+    assert len(now.events) == 3
+    races.is_one_story(now)

@@ -101,6 +101,9 @@ def test_the_environment_goes_before_the_section_of_the_server(
     [
         ("datta: {}\n", "unknown section 'datta'; known are data, ingest"),
         ("data: [unclosed\n", "is no valid YAML"),
+        ("data: " + "[" * 500, "is no valid YAML: it is nested too deeply"),
+        ("data: 2020-13-45\n", "is no valid YAML: month must be in 1..12"),
+        ("data: " + "1" * 5000, "is no valid YAML: Exceeds the limit"),
         ("", "has no sections"),
     ],
 )

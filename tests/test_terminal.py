@@ -30,6 +30,20 @@ def test_nothing_that_steers_a_terminal_is_left_and_plain_text_stays(text: str) 
     assert shown.count("\n") == text.count("\n")
 
 
+def test_a_name_with_line_ends_makes_no_second_line(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "2024-01\nerror: of somebody else\r\nnext: make gc"
+
+    def refuse() -> None:
+        raise UserError(f"{name} is no month")
+
+    with pytest.raises(SystemExit):
+        errors.run(refuse)
+    say(f"by {name}")
+    for text in capsys.readouterr():
+        assert text.count("\n") == 1
+        assert r"2024-01\nerror: of somebody else\r\nnext: make gc" in text
+
+
 def test_tables_lines_and_errors_show_names_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     words.table(HOSTILE, (f"[red]{HOSTILE}", "b"), [(HOSTILE, 1)])
     say(HOSTILE)

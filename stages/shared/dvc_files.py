@@ -221,6 +221,20 @@ def committed(path: Path) -> str | None:
 # --- how ---------------------------------------------------------------------------------------
 
 
+def yaml(text: str) -> Any:
+    """Plain values by YAML 1.2, as DVC reads them (`no` is a text).
+
+    Raises:
+        ValueError: it is no YAML, or nothing that Python could hold; in one line.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (YAMLError, ValueError) as error:  # a day that is none, a number of 5,000 digits
+        raise ValueError(" ".join(str(error).split())) from None
+
+
 def has_markers(text: str) -> bool:
     """Whether a merge left conflict markers in a text."""
     return len({line[0] for line in _MARKER.findall(text)}) > 1
@@ -270,9 +284,9 @@ def _parsed(path: Path, text: str, read: Callable[[str], T]) -> T:
 
 def _yaml(text: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, RecursionError) as error:
-        raise ValueError(shown(" ".join(str(error).split()), 120)) from None
+        return yaml(text)
+    except ValueError as error:
+        raise ValueError(shown(str(error), 120)) from None
 
 
 def _mapping(value: Any, *keys: str) -> dict[str, Any]:

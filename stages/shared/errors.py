@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from stages.shared.terminal import printable
+from stages.shared import terminal
 
 _ROOM = "free some space on its disk, then type the same again"
 _RIGHTS = "let this user write there, or be the user whose clone it is"
@@ -49,7 +49,7 @@ def run(main: Callable[[], None]) -> None:
         if show_traceback:
             raise
         sys.stdout.flush()  # what was said before the error stays before it
-        print(f"error: {printable(line(error))}", file=sys.stderr)
+        print(f"error: {terminal.line(line(error))}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

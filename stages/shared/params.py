@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.shared import dvc_files, files
 from stages.shared.contract import Feature
@@ -225,12 +223,11 @@ def read(path: Path | None = None) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         if dvc_files.has_markers(text):
             raise dvc_files.DamagedError(path, "conflict", dvc_files.remedy(path, "conflict"))
-        found = YAML(typ="safe", pure=True).load(text)
+        found = dvc_files.yaml(text)
     except FileNotFoundError:
         raise UserError(f"{files.relative(path)} is missing: take it back from git") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise UserError(f"{files.relative(path)} is no valid YAML: {where}") from None
+    except ValueError as error:
+        raise UserError(f"{files.relative(path)} is no valid YAML: {error}") from None
     if not isinstance(found, dict):
         raise UserError(f"{files.relative(path)} has no sections: take it back from git")
     for name in found:
@@ -297,8 +294,8 @@ def _value(kind: type[Section], key: str, text: str) -> Any:
     if get_origin(annotation) is list:
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+        return dvc_files.yaml(text)
+    except ValueError:
         return text  # which is refused by its key
 
 

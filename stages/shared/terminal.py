@@ -17,6 +17,11 @@ def printable(text: str) -> str:
     )
 
 
+def line(text: str) -> str:
+    """The same on one line: a line end is written as an escape, too."""
+    return printable(text).replace("\n", "\\n")
+
+
 def say(text: str, *, flush: bool = False) -> None:
-    """Print a line that may have names from outside in it."""
-    print(printable(text), flush=flush)
+    """Print a line that may have names from outside in it: one line, whatever is in them."""
+    print(line(text), flush=flush)

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import by_hand
 import clone
 import pytest
+import races
 import registry_fixtures
 import stack
 from clone import Clone
-from ruamel.yaml import YAML
 from sqlalchemy.exc import SQLAlchemyError
 from stack import Stack, until
 
 from serve import online
-from stages.registry import ledger, ledger_copy, store
+from stages.registry import store
 from stages.shared import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow and scikit-learn warn about their own
 
-PROMOTIONS = 50
-HERE = Path(__file__).parent
+PROMOTIONS = 50  # as many as there are rounds
 PSQL = ("exec", "-T", "postgres", "psql", "--username=churn", "--tuples-only", "--command")
 
 
@@ -212,47 +207,23 @@ def test_a_backup_that_cannot_be_loaded_changes_nothing(
 def test_fifty_promotions_from_two_clones_at_once_are_one_chain(
     data: Path, ada: Clone, shared: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roots = [racer(data / name, ada) for name in ("carol", "dave")]
+    parameters = (ada.root / "params.yaml").read_text()
+    roots = [races.racer(data / name, parameters) for name in ("carol", "dave")]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", shared.registry)
     before = len(store.read().events)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, (files.ROOT, HERE.parent, HERE))),
-    }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", HERE / "promote_often.py", root, str(PROMOTIONS // 2)],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for root in roots
-    ]  # fmt: skip
-    said = [worker.communicate()[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
-    print(*said, sep="\n")
-    # They met: each was told that the other was first, which happens in most of the 25 rounds.
-    assert all("again: " in text for text in said)
-    now = store.read()
-    assert ledger.broken_at(now.events) is None
-    assert len(now.events) == before + PROMOTIONS
-    raced = now.events[before:]
-    assert Counter(event.who for event in raced) == dict.fromkeys(
-        ("carol", "dave"), PROMOTIONS // 2
-    )
-    assert now.standing == "settled"
-    assert now.alias == raced[-1].to_version == ledger.state(now.events).production
-    for root in roots:
-        registry_fixtures.enter(registry_fixtures.Clone(root), monkeypatch, ["MLFLOW_TRACKING_URI"])
-        copied = ledger_copy.read()
-        assert copied == list(now.events[: len(copied)])
+    races.freely(roots, shared.registry, PROMOTIONS // 2)
+    now = races.check(roots, monkeypatch, before, PROMOTIONS // 2)
     until(lambda: shared.ask("/ready")[1]["registry_names"] == now.alias, "the last is named")
 
 
-def racer(root: Path, like: Clone) -> Path:
-    """A folder that stands for a clone, with a git user of its name."""
-    root.mkdir()
-    shutil.copy(like.root / "params.yaml", root)
-    values = YAML(typ="safe").load((root / "params.yaml").read_text())
-    assert values["promote"]["approval"] == "auto"
-    for command in (["init", "--quiet"], ["config", "user.name", root.name]):
-        subprocess.run(["git", *command], cwd=root, check=True)
-    return root
+def test_of_two_that_begin_at_one_instant_one_wins_each_of_fifty_rounds(
+    data: Path, shared: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shared.registry)
+    before = len(store.read().events)
+    with races.warm(data / "warm") as worker:
+        races.in_step(worker, shared.registry, data, PROMOTIONS)
+    now = store.read()
+    assert len(now.events) == before + PROMOTIONS
+    races.is_one_story(now)
+    print(f"in step: {PROMOTIONS} rounds, {len(now.events) - before} more events")
