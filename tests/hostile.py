@@ -27,7 +27,7 @@ CANARY = "{canary}"  # stands in a text for the canary's own path
 
 # Each breaks out of what it was put into, where that takes it for more than a text.
 PIECES = (
-    *PATHS, *MARKUP, STEERING,
+    *PATHS, *MARKUP, STEERING.replace("\ud800", ""),
     # paths and addresses
     "../" * 9, f"{CANARY}/beside", f"file://{CANARY}/beside", "file:..", "file://x/y", "..%2f..",
     "%00", "CON", "-rf", "--force", "a/./b//c", "\\\\host\\share", "$HOME", "~root", "a:b", "//a",
@@ -61,6 +61,8 @@ texts: st.SearchStrategy[str] = (
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
     | st.lists(pieces | characters, min_size=2, max_size=4).map("".join)
 )
+# Halves of characters: JSON and YAML write them as escapes; no UTF-8, no database has them.
+halves = st.sampled_from([STEERING, "\ud800", "a\udfff"])
 leaves = (
     st.none()
     | st.booleans()
@@ -68,6 +70,7 @@ leaves = (
     | st.floats()
     | st.integers(-2, 400)
     | texts
+    | halves
 )
 values: st.SearchStrategy[Any] = st.recursive(
     leaves,
