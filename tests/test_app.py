@@ -321,7 +321,9 @@ def until_taken(server: Server, version: int) -> None:
 def test_ready_says_when_the_watcher_has_gone_silent(tmp_path: Path) -> None:
     serve_fixtures.put(tmp_path, 1)
     server = Server(tmp_path)
-    for age, problem in ((1, None), (100, "the watcher has said nothing for 100 s")):
+    silent = "the watcher has said nothing for 100 s"
+    # Less than nothing: it died, and then the clock was set back.
+    for age, problem in ((1, None), (100, silent), (-1, None), (-100, silent)):
         place.note(tmp_path, {"error": None, "at": time.time() - age, "reached": time.time() - age})
         assert server.client.get("/ready").json["problem"] == problem
 

@@ -6,8 +6,13 @@ Of two racers one wins.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +169,37 @@ def test_the_very_first_promotion_survives_a_kill_while_mlflow_s_things_are_made
     made = ("commit experiments", "commit registered_models")
     assert field.survives(PROMOTE, lambda _n, what: what in made) == 2
     assert field.told("status = 0")["versions"] == {"1": digest}
+
+
+ASK = """
+from stages.registry import connection
+with connection.asking() as client: print(client.search_experiments()[0].name)
+"""
+
+
+def test_mlflow_s_tables_are_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow" / "mlflow.db"
+    command = [sys.executable, "-c", ASK]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
+    for kilobytes in (40, 200, 400):  # of some 950 that all of MLflow's migrations make
+        with subprocess.Popen(command, cwd=registry_fixtures.ROOT, env=environment) as process:
+            while process.poll() is None and size(tmp_path) < kilobytes * 1024:
+                time.sleep(0.001)
+            process.kill()
+        assert not database.exists()
+        shutil.rmtree(database.parent)  # or else the sizes are those of the last time
+    assert subprocess.check_output(command, cwd=registry_fixtures.ROOT, env=environment) == (
+        b"Default\n"
+    )
+    assert [path.name for path in database.parent.iterdir()] == [database.name]
+
+
+def size(folder: Path) -> int:
+    """Bytes of the largest file, 0 if there is none."""
+    found = [0]
+    with suppress(OSError):  # it goes while it is looked at
+        found += [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return max(found)
 
 
 def test_a_rollback_survives_a_kill_before_every_write_and_goes_one_step_only(field: Field) -> None:

@@ -111,13 +111,9 @@ def run_dvc(arguments: list[str]) -> tuple[int, list[str]]:
     command = [sys.executable, "-m", "dvc", "repro", *arguments]
     lines = []
     with subprocess.Popen(
-        command,
-        cwd=files.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
+        command, cwd=files.ROOT, text=True, errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
         for line in process.stdout or ():
             lines.append(line)
             if not _NOISE.match(line):
