@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
 from serve import online
+from stages.registry import birthplace
 from stages.shared import contract, errors, files, params, window
 from stages.shared.errors import UserError
 
@@ -44,6 +46,8 @@ def fill(url: str, customers: Iterator[dict[str, str]], key: str) -> int | None:
     """
     try:
         store = online.engine(url)
+        if store.url.get_backend_name() == "sqlite" and store.url.database:
+            birthplace.own(Path(store.url.database))
         if online.filled_from(store) == key:
             return None
         return online.replace(store, customers, key)

@@ -243,6 +243,7 @@ def _recorded(receipt: dict[str, Any]) -> bool:
 
 def _record() -> None:
     """Tell DVC about the new receipt, so that `dvc repro` has nothing to do."""
+    dvc_files.own()
     try:
         dvc.run(files.ROOT, "commit", "--force", "promote")
     except UserError as error:

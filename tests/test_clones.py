@@ -113,6 +113,20 @@ def test_a_copy_and_its_original_are_apart_from_the_first_command_on(
     assert copy.registry()["alias"] == {"production": 1}
 
 
+def test_a_copy_by_hard_links_is_apart_too(clone: Clone, tmp_path: Path) -> None:
+    clone.make("features")
+    before = tree(clone.root)
+    shutil.copytree(clone.root, tmp_path / "copy", symlinks=True, copy_function=os.link)
+    copy = Clone(tmp_path / "copy")
+    copy.make("rollback", REASON="a test", VERSION="1")
+    (copy.root / "data" / "raw" / "2024-03.csv").unlink()  # a new file comes, as `mv` brings it
+    clones.put(copy, "2024-03", labelled=True, shift=0.5)
+    copy.make("repro")
+    copy.make("gc")
+    assert tree(clone.root) == before
+    lives(clone)
+
+
 def test_a_copy_does_without_its_original(clone: Clone, tmp_path: Path) -> None:
     copy = copied(clone.root, tmp_path / "copy")
     shutil.rmtree(clone.root)

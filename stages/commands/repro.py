@@ -123,6 +123,7 @@ def run_dvc(arguments: list[str]) -> tuple[int, list[str]]:
 
 def main() -> None:
     """Mend what a kill left, run DVC, then print the table."""
+    dvc_files.own()
     for done in dvc_files.mend():
         print(f"repro: {done}", flush=True)
     dvc_files.check()

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
 
+from stages.shared import files
 from stages.shared.errors import UserError
 
 ARTIFACTS = "artifacts"
@@ -49,6 +50,7 @@ def settle(database: Path, home: Path) -> list[Path]:
     if not database.is_file():
         return []
     try:
+        own(database)
         with closing(sqlite3.connect(database, timeout=_PATIENCE, isolation_level=None)) as opened:
             if not _former(opened, database):
                 return []
@@ -67,6 +69,18 @@ def settle(database: Path, home: Path) -> list[Path]:
         ) from None
     except sqlite3.DatabaseError:
         return []  # MLflow says what is wrong with it
+
+
+def own(database: Path) -> None:
+    """Part a database from those that are the same by a hard link; see `files.own`.
+
+    Raises:
+        sqlite3.DatabaseError: it is busy for long, damaged, or may not be written to.
+    """
+    if database.is_file() and database.stat().st_nlink > 1:
+        with closing(sqlite3.connect(database, timeout=_PATIENCE, isolation_level=None)) as opened:
+            opened.execute("BEGIN IMMEDIATE")  # nobody writes while it is copied
+            files.own(database)
 
 
 def path_of(address: str) -> Path | None:

@@ -145,6 +145,12 @@ def inner_path(value: object) -> str:
 # --- what is mended ----------------------------------------------------------------------------
 
 
+def own() -> None:
+    """Part what DVC writes in place from a copy by hard links; see `files.own`."""
+    for path in (files.LOCK, *pointers()):
+        files.own(path)
+
+
 def mend() -> list[str]:
     """Mend what a kill left empty or cut; nothing that was in place is lost.
 

@@ -108,6 +108,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def own(path: Path) -> None:
+    """Part a file from those that are the same by a hard link, as `cp -al` makes them.
+
+    For what is written in place: what is replaced as a whole parts by itself.
+    """
+    if path.is_file() and not path.is_symlink() and path.stat().st_nlink > 1:
+        with replacing(path) as temporary:
+            shutil.copy2(path, temporary)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``, whole or not at all."""
     with replacing(path) as temporary:
