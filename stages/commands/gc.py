@@ -6,6 +6,7 @@ candidates that never were registered; what data/memory remembers.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
@@ -83,10 +84,12 @@ def _collect_cache(cache: Path, keep: Iterable[Address]) -> None:
 
 def _project(folder: Path, cache: Path, addresses: Iterable[Address]) -> None:
     """A project of DVC's that needs ``addresses``; DVC looks for experiments in its git, too."""
-    git = ["git", "-c", "user.name=gc", "-c", "user.email=gc@localhost"]
+    # Nothing of the git around it: neither its hooks, nor the repository that a hook is run in.
+    git = ["git", "-c", "user.name=gc", "-c", "user.email=gc@localhost", "-c", "core.hooksPath="]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     commit = ["commit", "--quiet", "--no-gpg-sign", "--allow-empty", "--message=gc"]
-    for command in (["init", "--quiet"], commit):
-        subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)
+    for command in (["init", "--quiet", "--template="], commit):
+        subprocess.run([*git, *command], cwd=folder, env=environment, check=True)
     dvc.run(folder, "init")
     # A link: DVC's configuration cannot hold a path with accents.
     (folder / ".dvc" / "cache").symlink_to(cache)
