@@ -129,8 +129,8 @@ SERVER_TESTS := tests/test_server.py tests/test_slow_clients.py tests/test_defau
 BROWSER_TESTS := tests/test_browser.py
 
 BACKTEST_TESTS := tests/test_backtest.py
-# Clones that are moved and copied, other users, full disks, other processors: each runs the loop.
-MACHINE_TESTS := tests/test_clones.py tests/test_machines.py tests/test_portable.py
+# Clones that are moved and copied, other users, full disks, other processors, experiments: each runs the loop.
+MACHINE_TESTS := tests/test_clones.py tests/test_machines.py tests/test_portable.py tests/test_experiments.py
 PORTABLE_TESTS := tests/test_portable_months.py
 # These need a container engine; Compose v2, or docker-compose where that is what there is.
 CONTAINERS := tests/containers

@@ -19,6 +19,7 @@ def parse(body: bytes) -> Any:
     Raises:
         Problem: 400, with the place where it went wrong.
     """
+    collected = gc.isenabled()
     if len(body) > LARGE:
         gc.disable()  # JSON has no circles, and it would look through millions of lists for some
     try:
@@ -26,7 +27,8 @@ def parse(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         raise Problem(400, f"the body is no valid JSON: {error}") from None
     finally:
-        gc.enable()
+        if collected:
+            gc.enable()
 
 
 def refuse_repeated(body: bytes, keys: int) -> None:

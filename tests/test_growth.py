@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from serve_fixtures import GOOD
 
 from serve.bodies import Chunked
+from serve.body import LARGE, parse
 from serve.problems import Problem
 
 FEW, TIMES = 4_000, 8  # parts; what takes no time at all is too small to be measured
@@ -166,6 +167,17 @@ def test_so_it_is_whatever_is_repeated(
         lambda number: client.post(path, data=made[number], content_type=WAYS[0]),
         (wrapper, part, path),
     )
+
+
+@pytest.mark.parametrize("collected", [True, False])
+def test_a_large_body_leaves_the_garbage_collector_as_it_was(collected: bool) -> None:
+    was = gc.isenabled()
+    (gc.enable if collected else gc.disable)()
+    try:
+        parse(b"[" + b"[]," * LARGE + b"[]]")
+        assert gc.isenabled() == collected
+    finally:
+        (gc.enable if was else gc.disable)()
 
 
 class Wire:
